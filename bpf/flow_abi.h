@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+#ifndef SLUICE_FLOW_ABI_H
+#define SLUICE_FLOW_ABI_H
+/*
+ * The one header that the kernel programs and user space share: the layout of the pinned maps, and the lists whose
+ * words appear in maps, counters, log lines and columns alike.
+ *
+ * The maps outlive the agent. An agent or CLI that finds another FLOW_ABI_VERSION in the pinned `agent` record refuses
+ * to touch them. Any change below that alters a size, an offset or a meaning raises the version; new list entries go
+ * to the end.
+ */
+#include <linux/types.h>
+
+#define FLOW_ABI_VERSION 1
+
+/* Why a flow ended. `live`: it has not. */
+#define FLOW_END_LIST(X)                                                                        \
+    X(live)                                                                                     \
+    X(closed)               /* both sides finished */                                           \
+    X(client_reset)         /* the client sent RST, or vanished after the splice began */       \
+    X(server_reset)         /* the server did */                                                \
+    X(client_gone)          /* the client left before a verdict was carried out */              \
+    X(denied)               /* by a rule or the default */                                      \
+    X(hello_malformed)      /* denied: a ClientHello that contradicts itself */                 \
+    X(hello_incomplete)     /* denied: half a ClientHello, then silence or FIN */               \
+    X(hello_too_long)       /* denied: a ClientHello longer than hello_bytes_max */             \
+    X(upstream_refused)     /* the server answered the SYN with RST */                          \
+    X(upstream_unreachable) /* no route, or ICMP unreachable */                                 \
+    X(upstream_timeout)     /* no answer within connect_ms */                                   \
+    X(upstream_failed)      /* any other error of the upstream socket before the splice */      \
+    X(idle_timeout)         /* no byte either way for idle_s */                                 \
+    X(half_close_timeout)   /* one side finished, the other silent for half_close_s */          \
+    X(killed)               /* `sluice flows kill` */                                           \
+    X(flow_limit)           /* refused: limits.flows reached */                                 \
+    X(descriptor_limit)     /* refused: no file descriptors left for it */                      \
+    X(not_redirected)       /* somebody connected to the agent's own port */                    \
+    X(stopped)              /* the agent stopped */
+
+/* Who carries a flow's bytes. `none`: nobody yet. */
+#define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)
+
+/* Why a flow is in its mode. */
+#define SPLICE_REASON_LIST(X)                                              \
+    X(undecided)                                                           \
+    X(configured) /* the operator forced the mode */                       \
+    X(automatic)  /* `splice: auto`: the best mode that takes this flow */
+
+/* What the first bytes were. In the order of policy::Protocol, then `unknown`: not judged yet. */
+#define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown)
+
+/* Where in its life a flow is. */
+#define FLOW_STATE_LIST(X)                                                                      \
+    X(peeking)    /* waiting for the client's first bytes */                                    \
+    X(connecting) /* allowed, the upstream connection is being made */                          \
+    X(waiting)    /* connected, and neither side has spoken yet */                              \
+    X(spliced)
+
+#define SLUICE_ENUMERATOR(prefix, word) prefix##_##word,
+#define X(word) SLUICE_ENUMERATOR(FLOW_END, word)
+enum flow_end { FLOW_END_LIST(X) FLOW_END_COUNT };
+#undef X
+#define X(word) SLUICE_ENUMERATOR(SPLICE_MODE, word)
+enum splice_mode { SPLICE_MODE_LIST(X) SPLICE_MODE_COUNT };
+#undef X
+#define X(word) SLUICE_ENUMERATOR(SPLICE_REASON, word)
+enum splice_reason { SPLICE_REASON_LIST(X) SPLICE_REASON_COUNT };
+#undef X
+#define X(word) SLUICE_ENUMERATOR(FLOW_PROTOCOL, word)
+enum flow_protocol { FLOW_PROTOCOL_LIST(X) FLOW_PROTOCOL_COUNT };
+#undef X
+#define X(word) SLUICE_ENUMERATOR(FLOW_STATE, word)
+enum flow_state { FLOW_STATE_LIST(X) FLOW_STATE_COUNT };
+#undef X
+
+struct flow_endpoint {
+    __u8 address[16]; /* network order; an IPv4 address in the first four bytes */
+    __u8 is_v4;
+    __u8 unused;
+    __u16 port; /* host order */
+};
+
+struct flow_direction {
+    __u64 bytes;   /* payload carried to the other side */
+    __u64 packets; /* segments received from this side, retransmissions included */
+};
+
+#define FLOW_SERVER_NAME_BYTES 256
+#define FLOW_RULE_BYTES 64
+
+/* One live flow: map `flows`, key is `id`. All times are CLOCK_MONOTONIC nanoseconds, 0 = not yet. */
+struct flow_record {
+    __u64 id;
+    __u64 accepted_ns;
+    __u64 active_ns; /* last byte either way */
+    struct flow_endpoint source;
+    struct flow_endpoint destination; /* the original one */
+    struct flow_direction up;         /* client to server */
+    struct flow_direction down;       /* server to client */
+    __u8 state;                       /* enum flow_state */
+    __u8 protocol;                    /* enum flow_protocol */
+    __u8 mode;                        /* enum splice_mode */
+    __u8 reason;                      /* enum splice_reason */
+    __u8 unused[4];
+    char rule[FLOW_RULE_BYTES];               /* NUL-terminated, cut if longer */
+    char server_name[FLOW_SERVER_NAME_BYTES]; /* NUL-terminated; empty: none */
+};
+
+#define AGENT_VERSION_BYTES 32
+
+/* The agent: map `agent`, one entry, written once a second. Totals are of the agent's life. */
+struct agent_record {
+    __u32 abi_version;
+    __u32 pid;
+    __u64 started_ns;
+    __u64 flow_id_next; /* the next agent's first flow id */
+    __u64 flows_accepted;
+    __u64 flows_live;
+    __u64 flows_live_max; /* the limit in force */
+    __u64 bytes_up;
+    __u64 bytes_down;
+    __u64 log_lines_lost;              /* the log's reader was too slow */
+    __u64 flow_ends[FLOW_END_COUNT];   /* flows ended, by reason; [live] is unused */
+    __u32 policy_rules;
+    __u32 policy_reloads;
+    __u8 splice_configured; /* enum splice_mode; none = auto */
+    __u8 unused[7];
+    char version[AGENT_VERSION_BYTES];
+};
+
+/* What `kill_flow` is run with, and what the agent then reads from the ring buffer `events`. */
+struct kill_event {
+    __u64 flow_id;
+};
+
+#endif

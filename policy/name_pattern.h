@@ -1,0 +1,40 @@
+#pragma once
+// A pattern for server names, in one of four notations:
+//
+//   exact:www.example.com   that name
+//   suffix:example.com      example.com and every name below it, on label borders (notexample.com does not match)
+//   glob:*.example.com      Cilium's label rules: `*` stands for any characters within one label (at least one),
+//                           `**` for one or more whole labels
+//   re:^[a-z]+\.example\.com$   RE2, anchored at both ends whether or not it says so
+//
+// Patterns are lower-cased and lose one trailing dot, as names do. An empty name matches no pattern.
+#include <expected>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace re2 {
+class RE2;
+}
+
+namespace sluice::policy {
+
+class NamePattern {
+  public:
+    // The error is one sentence for people, e.g. "expected exact:, suffix:, glob: or re: before the name".
+    static std::expected<NamePattern, std::string> parse(std::string_view text);
+
+    bool matches(std::string_view server_name) const;  // `server_name`: lower case, no trailing dot
+    const std::string& text() const { return text_; }  // as written
+
+  private:
+    enum class Kind { exact, suffix, glob, regex };
+    NamePattern(Kind kind, std::string text, std::string pattern, std::shared_ptr<const re2::RE2> regex);
+
+    Kind kind_;
+    std::string text_;
+    std::string pattern_;
+    std::shared_ptr<const re2::RE2> regex_;  // of glob and regex
+};
+
+}  // namespace sluice::policy

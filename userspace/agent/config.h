@@ -1,0 +1,43 @@
+#pragma once
+// What an operator says in the configuration file. docs/configuration.md has the format; every member's default is
+// what holds when the file is silent.
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "policy/policy.h"
+#include "policy/yaml_reader.h"
+#include "userspace/datapath/capture.h"
+
+namespace sluice::agent {
+
+enum class UpstreamSource : std::uint8_t {
+    client,   // the upstream connection carries the client's address and, where possible, its port
+    gateway,  // the gateway's own address
+};
+
+enum class SpliceChoice : std::uint8_t { automatic, relay };
+
+struct Config {
+    datapath::CaptureConfig capture;
+    UpstreamSource upstream_source = UpstreamSource::client;
+    SpliceChoice splice = SpliceChoice::automatic;
+    std::uint32_t hello_bytes_max = 65536;  // 1024..1048576
+    std::chrono::milliseconds hello_deadline{10'000};
+    std::chrono::milliseconds silence{250};
+    std::chrono::milliseconds connect_timeout{10'000};
+    std::chrono::seconds idle_timeout{3600};
+    std::chrono::seconds half_close_timeout{300};
+    std::uint32_t flows_max = 0;  // 0: as many as the descriptor limit allows
+    std::uint32_t workers = 0;    // 0: one per core
+    std::shared_ptr<const policy::Policy> policy;
+};
+
+// Reads a whole file; throws policy::FileError (one line: file, line, column, what was expected).
+Config read_config(const std::string& path);
+
+// What `sluice run --interface IF ...` without a file means: capture all TCP of these interfaces, allow all, log all.
+Config default_config(std::vector<std::string> interfaces);
+
+}  // namespace sluice::agent

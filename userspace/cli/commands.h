@@ -1,0 +1,16 @@
+#pragma once
+// The commands of the `sluice` binary, one function each, all with the exit code as result. They print to stdout; what
+// went wrong goes to stderr in one line.
+#include <CLI/CLI.hpp>
+
+namespace sluice::cli {
+
+// Each adds its subcommand, with its options, to `app`; a chosen subcommand leaves its exit code in `exit_code`.
+void add_check(CLI::App& app, int& exit_code);
+void add_explain(CLI::App& app, int& exit_code);
+void add_flows(CLI::App& app, int& exit_code);
+void add_status(CLI::App& app, int& exit_code);
+void add_hello(CLI::App& app, int& exit_code);
+void add_doctor(CLI::App& app, int& exit_code);
+
+}  // namespace sluice::cli
