@@ -1,0 +1,246 @@
+#include "userspace/agent/agent.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include "userspace/agent/log.h"
+#include "userspace/agent/pipe_pool.h"
+#include "userspace/agent/worker.h"
+#include "userspace/datapath/capture.h"
+#include "userspace/datapath/flow_table.h"
+
+namespace sluice::agent {
+namespace {
+
+constexpr std::chrono::seconds record_interval{1};
+// Between the last written flow id and the next agent's first: flows of the second that a killed agent did not record.
+constexpr std::uint64_t flow_id_gap = 1 << 20;
+// Listeners, epoll sets, maps, standard streams and room for a reload.
+constexpr std::uint64_t descriptors_reserved = 64;
+constexpr std::uint64_t descriptors_per_flow = 2;
+// Without a descriptor limit worth the name: as many as the flow table has room for.
+constexpr std::uint64_t flows_max_of_table = 1 << 20;
+
+struct FlowLimit {
+    std::uint64_t flows;
+    flow_end word;
+};
+
+// Raises the soft descriptor limit to the hard one, and tells how many flows fit.
+FlowLimit flow_limit(const Config& config, unsigned workers) {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    const std::uint64_t overhead = descriptors_reserved + workers * (8ull + PipePool::descriptors_max);
+    const std::uint64_t available = limit.rlim_cur > overhead ? limit.rlim_cur - overhead : 0;
+    const std::uint64_t fits = std::min(available / descriptors_per_flow, flows_max_of_table);
+    if (config.flows_max != 0 && config.flows_max <= fits) return {config.flows_max, FLOW_END_flow_limit};
+    return {fits, FLOW_END_descriptor_limit};
+}
+
+// Installed rules, removed when the agent goes, unless it was told to leave them.
+class InstalledCapture {
+  public:
+    explicit InstalledCapture(const datapath::CaptureConfig& config) : config_(config) {
+        if (config_.install) datapath::install_capture(config_);
+    }
+    ~InstalledCapture() {
+        if (config_.install && !left_in_place_) datapath::remove_capture(config_);
+    }
+    InstalledCapture(const InstalledCapture&) = delete;
+    InstalledCapture& operator=(const InstalledCapture&) = delete;
+
+    void leave_in_place() { left_in_place_ = true; }
+
+  private:
+    const datapath::CaptureConfig& config_;
+    bool left_in_place_ = false;
+};
+
+class Agent {
+  public:
+    Agent(const RunOptions& options, Config config);
+    void run();
+
+  private:
+    void wait_for_signal();
+    void on_signal(int signal);
+    void reload();
+    void wait_for_kill_request();
+    void write_record_every_second();
+    void write_record();
+    void forget_flows_of_last_agent();
+
+    const RunOptions& options_;
+    unsigned worker_count_;
+    FlowLimit limit_;
+    datapath::FlowTable table_;
+    Log log_{STDOUT_FILENO};
+    Shared shared_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+    InstalledCapture capture_;  // after the workers: captured connections find their listeners
+    asio::io_context io_{1};
+    asio::signal_set signals_;
+    asio::posix::stream_descriptor events_;
+    asio::steady_timer second_;
+    agent_record record_{};
+};
+
+std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count) {
+    std::vector<std::unique_ptr<Worker>> workers;
+    for (unsigned number = 0; number < count; ++number) workers.push_back(std::make_unique<Worker>(shared, number));
+    return workers;
+}
+
+Agent::Agent(const RunOptions& options, Config config)
+    : options_(options),
+      worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
+      limit_(flow_limit(config, worker_count_)),
+      table_(datapath::FlowTable::own(options.state_directory)),
+      shared_{.config = std::move(config),
+              .flows_max = limit_.flows,
+              .limit_word = limit_.word,
+              .table = table_,
+              .log = log_,
+              .policy = nullptr},
+      workers_(make_workers(shared_, worker_count_)),
+      capture_(shared_.config.capture),
+      signals_(io_, SIGTERM, SIGINT, SIGHUP),
+      events_(io_, ::dup(table_.events_fd())),
+      second_(io_) {
+    signals_.add(SIGUSR2);
+    shared_.policy = shared_.config.policy;
+    forget_flows_of_last_agent();
+}
+
+// The bytes of these flows went with the agent that carried them.
+void Agent::forget_flows_of_last_agent() {
+    for (const flow_record& flow : table_.list()) {
+        if (flow.mode != SPLICE_MODE_packet) table_.erase(flow.id);
+    }
+    const agent_record last = table_.read_agent();
+    if (last.flow_id_next != 0) shared_.flow_id_next = last.flow_id_next + flow_id_gap;
+}
+
+void Agent::run() {
+    record_.started_ns = static_cast<__u64>(Clock::now().time_since_epoch().count());
+    for (auto& worker : workers_) worker->start();
+    write_record_every_second();
+    wait_for_signal();
+    wait_for_kill_request();
+    log_.event("ready", [&](text::JsonObject& line) {
+        line.add("version", options_.version);
+        line.add("interfaces", shared_.config.capture.interfaces);
+        line.add("rules", shared_.config.policy->rules().size());
+        line.add("workers", worker_count_);
+        line.add("flows_max", limit_.flows);
+    });
+    ::sd_notify(0, "READY=1");
+    io_.run();
+    ::sd_notify(0, "STOPPING=1");
+    for (auto& worker : workers_) worker->stop();
+    write_record();
+    log_.event("stopped", [](text::JsonObject&) {});
+}
+
+void Agent::wait_for_signal() {
+    signals_.async_wait([this](boost::system::error_code error, int signal) {
+        if (!error) on_signal(signal);
+    });
+}
+
+void Agent::on_signal(int signal) {
+    if (signal == SIGHUP) {
+        reload();
+        return wait_for_signal();
+    }
+    if (signal == SIGUSR2) capture_.leave_in_place();
+    io_.stop();
+}
+
+void Agent::reload() {
+    ::sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", static_cast<long long>(Clock::now().time_since_epoch().count() / 1000));
+    std::string error;
+    if (options_.config_file.empty()) {
+        error = "no configuration file: started with --interface";
+    } else {
+        try {
+            const Config fresh = read_config(options_.config_file);
+            shared_.policy = fresh.policy;
+            record_.policy_rules = static_cast<__u32>(fresh.policy->rules().size());
+            ++record_.policy_reloads;
+        } catch (const std::exception& exception) {
+            error = exception.what();
+        }
+    }
+    log_.event("reload", [&](text::JsonObject& line) {
+        line.add("result", error.empty() ? "ok" : "kept the old policy");
+        if (!error.empty()) line.add("error", error);
+        line.add("rules", record_.policy_rules);
+    });
+    ::sd_notify(0, "READY=1");
+}
+
+void Agent::wait_for_kill_request() {
+    events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
+        if (error) return;
+        table_.read_events([this](std::uint64_t flow_id) {
+            for (auto& worker : workers_) worker->kill(flow_id);
+        });
+        wait_for_kill_request();
+    });
+}
+
+void Agent::write_record_every_second() {
+    write_record();
+    second_.expires_after(record_interval);
+    second_.async_wait([this](boost::system::error_code error) {
+        if (!error) write_record_every_second();
+    });
+}
+
+void Agent::write_record() {
+    record_.abi_version = FLOW_ABI_VERSION;
+    record_.pid = static_cast<__u32>(::getpid());
+    record_.flow_id_next = shared_.flow_id_next;
+    record_.flows_live = shared_.flows_live;
+    record_.flows_live_max = limit_.flows;
+    record_.log_lines_lost = log_.lines_lost();
+    record_.splice_configured = shared_.config.splice == SpliceChoice::relay ? SPLICE_MODE_relay : SPLICE_MODE_none;
+    if (record_.policy_reloads == 0) record_.policy_rules = static_cast<__u32>(shared_.config.policy->rules().size());
+    record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
+    std::ranges::fill(record_.flow_ends, 0);
+    for (const auto& worker : workers_) {
+        const Totals& totals = worker->totals();
+        record_.flows_accepted += totals.flows_accepted;
+        record_.bytes_up += totals.bytes_up;
+        record_.bytes_down += totals.bytes_down;
+        for (std::size_t i = 0; i < FLOW_END_COUNT; ++i) record_.flow_ends[i] += totals.ends[i];
+    }
+    std::strncpy(record_.version, options_.version.c_str(), sizeof record_.version - 1);
+    table_.write_agent(record_);
+}
+
+}  // namespace
+
+void run_agent(const RunOptions& options) {
+    Config config = options.config_file.empty() ? default_config(options.interfaces) : read_config(options.config_file);
+    ::signal(SIGPIPE, SIG_IGN);
+    Agent agent(options, std::move(config));
+    agent.run();
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,99 @@
+// The file to read first: the life of one connection, top to bottom. Each step is a file of its own.
+#include "userspace/agent/flow.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "userspace/agent/peek.h"
+#include "userspace/agent/refuse.h"
+#include "userspace/agent/speaker.h"
+#include "userspace/agent/upstream.h"
+#include "userspace/agent/worker.h"
+
+namespace sluice::agent {
+
+asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socket downstream) {
+    Patience patience(worker.deadlines(), *flow);
+
+    // Wait, without consuming, for the first bytes; judge by what they say.
+    Opening opening = co_await peek(downstream, patience, worker.peek_limits());
+    flow_end end = worker.judge(*flow, opening, patience);
+    if (end != FLOW_END_live) {
+        co_await refuse(std::move(downstream), *flow, end, patience);
+        co_return worker.finish(std::move(flow), end);
+    }
+
+    flow->state = FLOW_STATE_connecting;
+    auto upstream = co_await connect_upstream(*flow, patience, worker.config());
+    if (!upstream) {
+        downstream.reset();
+        co_return worker.finish(std::move(flow), upstream.error());
+    }
+    flow->times.connected = Clock::now();
+
+    // A silent client was judged on its address alone. If it speaks before the server does, it is judged again, on what
+    // it says: else silence would be a way around every rule on names.
+    if (opening.silent) {
+        flow->state = FLOW_STATE_waiting;
+        const Speaker first = co_await first_to_speak(downstream, *upstream, patience, worker.config().idle_timeout);
+        if (first == Speaker::client) {
+            opening = co_await peek(downstream, patience, worker.peek_limits());
+            end = worker.judge(*flow, opening, patience);
+        } else if (first == Speaker::nobody) {
+            end = patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
+        }
+        if (end != FLOW_END_live) {
+            upstream->reset();
+            co_await refuse(std::move(downstream), *flow, end, patience);
+            co_return worker.finish(std::move(flow), end);
+        }
+    }
+    worker.splice(std::move(flow), downstream.release(), upstream->release());
+}
+
+std::string_view Flow::server_name() const {
+    return hello.status == tls::HelloStatus::found ? std::string_view(hello.server_name) : std::string_view();
+}
+
+namespace {
+
+flow_endpoint abi_endpoint(const policy::Endpoint& endpoint) {
+    flow_endpoint out{};
+    std::ranges::copy(endpoint.address.bytes(), out.address);
+    out.is_v4 = endpoint.address.is_v4();
+    out.port = endpoint.port;
+    return out;
+}
+
+std::uint64_t nanoseconds(Clock::time_point time) {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
+}
+
+template <std::size_t N>
+void copy_text(char (&out)[N], std::string_view text) {
+    std::memcpy(out, text.data(), std::min(text.size(), N - 1));
+}
+
+}  // namespace
+
+flow_record Flow::record() const {
+    static_assert(static_cast<int>(policy::Protocol::malformed) == FLOW_PROTOCOL_malformed);
+    flow_record out{};
+    out.id = id;
+    out.accepted_ns = nanoseconds(times.accepted);
+    out.active_ns = nanoseconds(times.active);
+    out.source = abi_endpoint(source);
+    out.destination = abi_endpoint(destination);
+    out.up = up;
+    out.down = down;
+    out.state = static_cast<__u8>(state);
+    out.protocol = judged ? static_cast<__u8>(protocol) : static_cast<__u8>(FLOW_PROTOCOL_unknown);
+    out.mode = static_cast<__u8>(mode);
+    out.reason = static_cast<__u8>(reason);
+    copy_text(out.rule, rule);
+    copy_text(out.server_name, hello.server_name);
+    return out;
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,55 @@
+#pragma once
+// One connection through the gateway: what is known of it (Flow), and its life up to the splice (run_flow).
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "bpf/flow_abi.h"
+#include "policy/rule.h"
+#include "userspace/agent/patience.h"
+#include "userspace/agent/socket.h"
+#include "userspace/tls/client_hello.h"
+
+namespace sluice::agent {
+
+class Worker;
+
+// Written by the coroutine of run_flow, then by the splice that took the flow; never by both at once.
+struct FlowTimes {
+    Clock::time_point accepted;
+    Clock::time_point judged;     // the (last) verdict
+    Clock::time_point connected;  // upstream
+    Clock::time_point spliced;
+    Clock::time_point active;  // last byte either way
+};
+
+class Flow {
+  public:
+    std::uint64_t id = 0;
+    policy::Endpoint source;
+    policy::Endpoint destination;  // the original one
+    policy::Protocol protocol = policy::Protocol::other;
+    bool judged = false;
+    tls::ClientHello hello;  // of TLS flows, as far as it was understood
+    policy::Outcome outcome;
+    std::string rule;  // a copy: the policy may be replaced while the flow lives
+    flow_state state = FLOW_STATE_peeking;
+    splice_mode mode = SPLICE_MODE_none;
+    splice_reason reason = SPLICE_REASON_undecided;
+    flow_direction up{};
+    flow_direction down{};
+    FlowTimes times;
+    bool listed = false;  // in the flow table
+
+    bool allowed() const { return outcome.action == policy::Action::allow; }
+    std::string_view server_name() const;  // for the policy: empty when there is none
+    flow_record record() const;            // as the flow table has it
+};
+
+// The life of one connection, from accept to splice, as a coroutine that owns the client's socket. `accepted` is the
+// local address of that socket: with TPROXY the original destination.
+asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socket downstream);
+
+}  // namespace sluice::agent

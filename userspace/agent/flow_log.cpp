@@ -1,0 +1,63 @@
+#include "userspace/agent/flow_log.h"
+
+#include "userspace/datapath/flow_table.h"
+
+namespace sluice::agent {
+namespace {
+
+double milliseconds(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+bool happened(Clock::time_point time) { return time != Clock::time_point(); }
+
+void add_identity(text::JsonObject& line, const Flow& flow) {
+    line.add("flow", flow.id);
+    line.add("source", flow.source.to_string());
+    line.add("destination", flow.destination.to_string());
+    if (!flow.judged) return;
+    line.add("protocol", policy::to_string(flow.protocol));
+    line.add("server_name", flow.hello.server_name);
+    line.add("rule", flow.rule);
+    line.add("decision", policy::to_string(flow.outcome.action));
+}
+
+}  // namespace
+
+void log_verdict(Log& log, const Flow& flow) {
+    log.event("verdict", [&](text::JsonObject& line) {
+        add_identity(line, flow);
+        if (!flow.allowed()) line.add("style", policy::to_string(flow.outcome.style));
+        if (flow.protocol == policy::Protocol::tls) {
+            line.add("alpn", flow.hello.alpn);
+            line.add("ja4", tls::ja4(flow.hello));
+            line.add("ech", tls::to_string(flow.hello.ech));
+            line.add("records", flow.hello.records);
+            line.add("hello_bytes", flow.hello.bytes);
+        } else if (flow.protocol == policy::Protocol::malformed) {
+            line.add("why", flow.hello.why);
+        }
+        line.add("peek_ms", milliseconds(flow.times.accepted, flow.times.judged));
+    });
+}
+
+void log_end(Log& log, const Flow& flow, flow_end end) {
+    const auto now = Clock::now();
+    log.event("end", [&](text::JsonObject& line) {
+        add_identity(line, flow);
+        line.add("mode", datapath::splice_mode_word(flow.mode));
+        line.add("reason", datapath::splice_reason_word(flow.reason));
+        line.add("bytes_up", flow.up.bytes);
+        line.add("bytes_down", flow.down.bytes);
+        line.add("packets_up", flow.up.packets);
+        line.add("packets_down", flow.down.packets);
+        const auto& times = flow.times;
+        if (happened(times.judged)) line.add("peek_ms", milliseconds(times.accepted, times.judged));
+        if (happened(times.connected)) line.add("connect_ms", milliseconds(times.judged, times.connected));
+        if (happened(times.spliced)) line.add("splice_ms", milliseconds(times.spliced, now));
+        line.add("total_ms", milliseconds(times.accepted, now));
+        line.add("end", datapath::flow_end_word(static_cast<unsigned>(end)));
+    });
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,11 @@
+#pragma once
+// The two lines of a flow: at the verdict, and at the end.
+#include "userspace/agent/flow.h"
+#include "userspace/agent/log.h"
+
+namespace sluice::agent {
+
+void log_verdict(Log& log, const Flow& flow);
+void log_end(Log& log, const Flow& flow, flow_end end);
+
+}  // namespace sluice::agent

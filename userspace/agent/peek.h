@@ -1,0 +1,33 @@
+#pragma once
+// Waits for a client's first bytes and looks at them without consuming any: whoever splices the flow finds them still
+// in the socket.
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "bpf/flow_abi.h"
+#include "policy/rule.h"
+#include "userspace/agent/patience.h"
+#include "userspace/agent/socket.h"
+#include "userspace/tls/client_hello.h"
+
+namespace sluice::agent {
+
+struct PeekLimits {
+    std::uint32_t hello_bytes_max;
+    std::chrono::milliseconds hello_deadline;  // for a whole ClientHello, from the first look
+    std::chrono::milliseconds silence;         // without a byte: the server is expected to speak first
+};
+
+struct Opening {
+    policy::Protocol protocol = policy::Protocol::other;
+    bool silent = false;                 // not one byte: judged as server_first
+    bool gone = false;                   // the client reset the connection
+    tls::ClientHello hello;              // when it was TLS
+    flow_end trouble = FLOW_END_live;    // hello_malformed, hello_incomplete or hello_too_long: protocol is `malformed`
+};
+
+asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits limits);
+
+}  // namespace sluice::agent

@@ -1,0 +1,62 @@
+#include "userspace/agent/refuse.h"
+
+#include <sys/socket.h>
+
+#include <array>
+
+namespace sluice::agent {
+namespace {
+
+// RFC 8446 5.1 and 6: a plaintext alert record, version as of TLS 1.2; fatal (2), access_denied (49).
+constexpr std::array<unsigned char, 7> access_denied_alert = {0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x31};
+
+// How long a refused client may take to finish, once it has been told. Then it gets an RST.
+constexpr std::chrono::seconds linger_time{1};
+
+bool is_denial(flow_end why) {
+    return why == FLOW_END_denied || why == FLOW_END_hello_malformed || why == FLOW_END_hello_incomplete ||
+           why == FLOW_END_hello_too_long;
+}
+
+// Throws away what the client sends. False: it has finished, or the connection is gone.
+bool discard_input(const Socket& socket) {
+    std::array<char, 4096> buffer;
+    for (;;) {
+        const ssize_t n = ::recv(socket.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+        if (n <= 0) return n < 0 && errno == EAGAIN;
+    }
+}
+
+// FIN now, and an orderly end: closing with unread bytes would send RST, and take an alert still in flight with it.
+asio::awaitable<void> close_gently(Socket socket, Patience& patience) {
+    discard_input(socket);
+    ::shutdown(socket.native(), SHUT_WR);
+    patience.wait_until(Clock::now() + linger_time);
+    while (co_await socket.wait(WaitFor::readable, patience)) {
+        if (!discard_input(socket)) co_return;
+    }
+    socket.reset();
+}
+
+}  // namespace
+
+asio::awaitable<void> refuse(Socket downstream, const Flow& flow, flow_end why, Patience& patience) {
+    const auto style = is_denial(why) ? flow.outcome.style : policy::DenyStyle::reset;
+    const bool speaks_tls = flow.protocol == policy::Protocol::tls || flow.protocol == policy::Protocol::malformed;
+    switch (style) {
+        case policy::DenyStyle::drop:
+            downstream.vanish();
+            co_return;
+        case policy::DenyStyle::alert:
+            if (!speaks_tls) break;
+            ::send(downstream.native(), access_denied_alert.data(), access_denied_alert.size(), MSG_NOSIGNAL);
+            co_return co_await close_gently(std::move(downstream), patience);
+        case policy::DenyStyle::close:
+            co_return co_await close_gently(std::move(downstream), patience);
+        case policy::DenyStyle::reset:
+            break;
+    }
+    downstream.reset();
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,101 @@
+#include "userspace/agent/upstream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "userspace/agent/socket_address.h"
+
+namespace sluice::agent {
+namespace {
+
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+
+flow_end why_not(int error) {
+    switch (error) {
+        case ECONNREFUSED:
+            return FLOW_END_upstream_refused;
+        case ETIMEDOUT:
+            return FLOW_END_upstream_timeout;
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+        case EHOSTDOWN:
+        case ENETDOWN:
+        case ENOPROTOOPT:  // ICMP protocol unreachable
+        case EACCES:       // ICMP administratively prohibited, or a local rule
+        case EPERM:
+            return FLOW_END_upstream_unreachable;
+        default:
+            return FLOW_END_upstream_failed;
+    }
+}
+
+enum class SourcePort : std::uint8_t { of_the_client, any };
+
+// Gives the socket the client's address. It need not be ours: IP_TRANSPARENT.
+int bind_to_client(int fd, const policy::Endpoint& source, SourcePort port) {
+    const bool v4 = source.address.is_v4();
+    set_option(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, 1);
+    policy::Endpoint local = source;
+    if (port == SourcePort::any) {
+        local.port = 0;
+        set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    } else {
+        set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);  // the client may reuse its port towards another server
+    }
+    SocketAddress address(local);
+    return ::bind(fd, address.get(), address.length) == 0 ? 0 : errno;
+}
+
+struct Attempt {
+    datapath::Fd fd;
+    int error = 0;  // EINPROGRESS: under way
+};
+
+Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort port) {
+    const int family = flow.destination.address.is_v4() ? AF_INET : AF_INET6;
+    Attempt attempt{.fd = datapath::Fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
+    if (!attempt.fd) attempt.error = errno;
+    if (!attempt.fd) return attempt;
+    const int fd = attempt.fd.get();
+    // Whatever the peers sent in one segment should leave in one, at once: Nagle was the sender's decision to make.
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (source == UpstreamSource::client) {
+        attempt.error = bind_to_client(fd, flow.source, port);
+        if (attempt.error != 0) return attempt;
+    }
+    SocketAddress destination(flow.destination);
+    attempt.error = ::connect(fd, destination.get(), destination.length) == 0 ? 0 : errno;
+    return attempt;
+}
+
+bool port_is_taken(int error) { return error == EADDRINUSE || error == EADDRNOTAVAIL; }
+
+}  // namespace
+
+asio::awaitable<std::expected<Socket, flow_end>> connect_upstream(const Flow& flow, Patience& patience,
+                                                                  const Config& config) {
+    Attempt attempt = start_connecting(flow, config.upstream_source, SourcePort::of_the_client);
+    if (port_is_taken(attempt.error)) {
+        attempt = start_connecting(flow, config.upstream_source, SourcePort::any);
+    }
+    if (attempt.error == 0) co_return Socket(std::move(attempt.fd));
+    if (attempt.error != EINPROGRESS) co_return std::unexpected(why_not(attempt.error));
+
+    Socket socket(std::move(attempt.fd));
+    patience.wait_until(Clock::now() + config.connect_timeout);
+    if (!co_await socket.wait(WaitFor::writable, patience)) {
+        co_return std::unexpected(patience.ended() ? patience.ended_by() : FLOW_END_upstream_timeout);
+    }
+    int error = 0;
+    socklen_t length = sizeof error;
+    ::getsockopt(socket.native(), SOL_SOCKET, SO_ERROR, &error, &length);
+    if (error != 0) co_return std::unexpected(why_not(error));
+    co_return std::move(socket);
+}
+
+}  // namespace sluice::agent

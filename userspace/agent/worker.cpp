@@ -1,0 +1,167 @@
+#include "userspace/agent/worker.h"
+
+#include <pthread.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "userspace/agent/crash.h"
+#include "userspace/agent/flow_log.h"
+#include "userspace/agent/listener.h"
+
+namespace sluice::agent {
+namespace {
+
+// So many connections are accepted before the flows that already exist get their turn.
+constexpr int accepts_per_turn = 32;
+// accept(2) failed for want of a resource: the connection stays in the backlog meanwhile.
+constexpr std::chrono::milliseconds accept_pause{100};
+constexpr std::chrono::seconds sweep_interval{1};
+
+}  // namespace
+
+Worker::Worker(Shared& shared, unsigned number)
+    : shared_(shared),
+      number_(number),
+      work_(asio::make_work_guard(io_)),
+      deadlines_(io_),
+      relay_(io_, {.idle = shared.config.idle_timeout, .half_close = shared.config.half_close_timeout},
+             [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
+      second_(io_) {
+    for (const Family family : {Family::v4, Family::v6}) {
+        if (auto listener = open_listener(shared.config.capture, family)) listeners_.emplace_back(io_, listener->release());
+    }
+    for (auto& listener : listeners_) asio::co_spawn(io_, accept_flows(listener), crash_on_exception);
+    asio::co_spawn(io_, sweep_every_second(), crash_on_exception);
+}
+
+Worker::~Worker() {
+    if (thread_.joinable()) stop();
+}
+
+void Worker::start() {
+    thread_ = std::thread([this] { io_.run(); });
+    ::pthread_setname_np(thread_.native_handle(), ("sluice-" + std::to_string(number_)).c_str());
+}
+
+void Worker::kill(std::uint64_t flow_id) {
+    asio::post(io_, [this, flow_id] {
+        if (!relay_.end(flow_id, FLOW_END_killed)) deadlines_.end(flow_id, FLOW_END_killed);
+    });
+}
+
+void Worker::stop() {
+    asio::post(io_, [this] {
+        stopping_ = true;
+        for (auto& listener : listeners_) listener.close();
+        second_.cancel();
+        deadlines_.stop();
+        relay_.end_all(FLOW_END_stopped);
+        relay_.stop();
+        work_.reset();
+    });
+    thread_.join();
+}
+
+PeekLimits Worker::peek_limits() const {
+    const Config& config = shared_.config;
+    return {.hello_bytes_max = config.hello_bytes_max,
+            .hello_deadline = config.hello_deadline,
+            .silence = config.silence};
+}
+
+asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& listener) {
+    asio::steady_timer pause(io_);
+    while (!stopping_) {
+        co_await listener.async_wait(asio::posix::stream_descriptor::wait_read, asio::as_tuple(asio::use_awaitable));
+        int error = 0;
+        for (int i = 0; i < accepts_per_turn && error == 0 && !stopping_; ++i) {
+            auto accepted = accept_one(listener.native_handle());
+            if (!accepted) {
+                error = accepted.error();
+                break;
+            }
+            open_flow(std::move(accepted->socket), accepted->source);
+        }
+        const bool lacks_resources = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+        if (!lacks_resources) continue;
+        totals_.ends[FLOW_END_descriptor_limit].fetch_add(1, std::memory_order_relaxed);
+        pause.expires_after(accept_pause);
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+}
+
+void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
+    totals_.flows_accepted.fetch_add(1, std::memory_order_relaxed);
+    auto flow = std::make_unique<Flow>();
+    flow->id = shared_.flow_id_next.fetch_add(1, std::memory_order_relaxed);
+    flow->source = source;
+    flow->times.accepted = flow->times.active = Clock::now();
+    const auto destination = original_destination(socket.get(), shared_.config.capture);
+    const bool full = shared_.flows_live.fetch_add(1, std::memory_order_relaxed) >= shared_.flows_max;
+    if (!destination || full) {
+        reset_and_close(std::move(socket));
+        return finish(std::move(flow), full ? shared_.limit_word : FLOW_END_not_redirected);
+    }
+    flow->destination = *destination;
+    asio::co_spawn(io_, run_flow(*this, std::move(flow), Socket(std::move(socket))), crash_on_exception);
+}
+
+flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
+    if (patience.ended()) return patience.ended_by();
+    if (opening.gone) return FLOW_END_client_gone;
+    flow.protocol = opening.protocol;
+    flow.hello = std::move(opening.hello);
+    flow.judged = true;
+    flow.times.judged = Clock::now();
+    const auto policy = shared_.policy.load();
+    const policy::Verdict verdict = policy->judge({.source = flow.source,
+                                                   .destination = flow.destination,
+                                                   .protocol = flow.protocol,
+                                                   .server_name = flow.server_name()});
+    flow.outcome = verdict.outcome;
+    flow.rule = verdict.rule;
+    if (flow.outcome.log) log_verdict(shared_.log, flow);
+    if (verdict.allowed()) return FLOW_END_live;
+    return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;
+}
+
+void Worker::splice(std::unique_ptr<Flow> flow, datapath::Fd client, datapath::Fd server) {
+    flow->state = FLOW_STATE_spliced;
+    flow->mode = SPLICE_MODE_relay;
+    flow->reason = shared_.config.splice == SpliceChoice::relay ? SPLICE_REASON_configured : SPLICE_REASON_automatic;
+    flow->times.spliced = flow->times.active = Clock::now();
+    publish(*flow);
+    if (relay_.take(flow, client, server)) return;
+    reset_and_close(std::move(client));
+    reset_and_close(std::move(server));
+    finish(std::move(flow), FLOW_END_descriptor_limit);
+}
+
+void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
+    if (flow->listed) shared_.table.erase(flow->id);
+    totals_.ends[end].fetch_add(1, std::memory_order_relaxed);
+    shared_.flows_live.fetch_sub(1, std::memory_order_relaxed);
+    if (!flow->judged || flow->outcome.log) log_end(shared_.log, *flow, end);
+}
+
+void Worker::publish(Flow& flow) { flow.listed = shared_.table.put(flow.record()) || flow.listed; }
+
+asio::awaitable<void> Worker::sweep_every_second() {
+    while (!stopping_) {
+        second_.expires_after(sweep_interval);
+        co_await second_.async_wait(asio::as_tuple(asio::use_awaitable));
+        relay_.sweep([this](Flow& flow) { publish(flow); });
+        // A flow that is still being set up after a second is one that somebody may look for.
+        deadlines_.for_each_flow([this](Patience& patience) {
+            Flow& flow = patience.flow();
+            if (!flow.listed && Clock::now() - flow.times.accepted >= sweep_interval) publish(flow);
+        });
+        totals_.bytes_up.store(relay_.bytes_up(), std::memory_order_relaxed);
+        totals_.bytes_down.store(relay_.bytes_down(), std::memory_order_relaxed);
+    }
+}
+
+}  // namespace sluice::agent

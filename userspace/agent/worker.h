@@ -1,0 +1,83 @@
+#pragma once
+// One core's share of the gateway: a thread with its own io_context, listeners, flows and relay. Workers share nothing
+// but what Shared names.
+#include <array>
+#include <atomic>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "userspace/agent/config.h"
+#include "userspace/agent/flow.h"
+#include "userspace/agent/log.h"
+#include "userspace/agent/patience.h"
+#include "userspace/agent/peek.h"
+#include "userspace/agent/relay.h"
+#include "userspace/datapath/flow_table.h"
+
+namespace sluice::agent {
+
+// What all workers use. The policy is replaced as a whole; everything else is fixed, or safe from any thread.
+struct Shared {
+    const Config config;
+    const std::uint64_t flows_max;
+    const flow_end limit_word;  // flow_limit or descriptor_limit, whichever `flows_max` comes from
+    datapath::FlowTable& table;
+    Log& log;
+    std::atomic<std::shared_ptr<const policy::Policy>> policy;
+    std::atomic<std::uint64_t> flow_id_next = 1;
+    std::atomic<std::uint64_t> flows_live = 0;
+};
+
+struct Totals {
+    std::atomic<std::uint64_t> flows_accepted = 0;
+    std::atomic<std::uint64_t> bytes_up = 0;
+    std::atomic<std::uint64_t> bytes_down = 0;
+    std::array<std::atomic<std::uint64_t>, FLOW_END_COUNT> ends{};
+};
+
+class Worker {
+  public:
+    Worker(Shared& shared, unsigned number);
+    ~Worker();
+
+    void start();  // the thread
+    // From any thread.
+    void kill(std::uint64_t flow_id);
+    void stop();  // ends every flow, then the thread; returns when it is done
+    const Totals& totals() const { return totals_; }
+
+    // For run_flow, on this worker's thread.
+    Deadlines& deadlines() { return deadlines_; }
+    const Config& config() const { return shared_.config; }
+    PeekLimits peek_limits() const;
+
+    // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else how it ends.
+    flow_end judge(Flow& flow, Opening& opening, const Patience& patience);
+    void splice(std::unique_ptr<Flow> flow, datapath::Fd client, datapath::Fd server);
+    void finish(std::unique_ptr<Flow> flow, flow_end end);
+
+  private:
+    asio::awaitable<void> accept_flows(asio::posix::stream_descriptor& listener);
+    void open_flow(datapath::Fd socket, const policy::Endpoint& source);
+    asio::awaitable<void> sweep_every_second();
+    void publish(Flow& flow);
+
+    Shared& shared_;
+    unsigned number_;
+    asio::io_context io_{1};
+    asio::executor_work_guard<asio::io_context::executor_type> work_;
+    Deadlines deadlines_;
+    Relay relay_;
+    std::vector<asio::posix::stream_descriptor> listeners_;
+    asio::steady_timer second_;
+    Totals totals_;
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+}  // namespace sluice::agent

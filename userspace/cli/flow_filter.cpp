@@ -1,0 +1,96 @@
+#include "userspace/cli/flow_filter.h"
+
+#include <charconv>
+#include <memory>
+#include <string_view>
+
+#include "policy/address.h"
+#include "policy/name_pattern.h"
+#include "userspace/cli/flow_view.h"
+#include "userspace/datapath/flow_table.h"
+
+namespace sluice::cli {
+namespace {
+
+using Condition = std::function<bool(const flow_record&)>;
+using Parsed = std::expected<Condition, std::string>;
+
+Parsed address_condition(const std::string& value, flow_endpoint flow_record::* side) {
+    const auto cidr = policy::Cidr::parse(value);
+    if (!cidr) return std::unexpected("'" + value + "' is not an address or prefix");
+    return [cidr = *cidr, side](const flow_record& flow) { return cidr.contains(endpoint(flow.*side).address); };
+}
+
+Parsed number_condition(const std::string& value, std::uint64_t (*of)(const flow_record&)) {
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || end != value.data() + value.size()) {
+        return std::unexpected("'" + value + "' is not a number");
+    }
+    return [number, of](const flow_record& flow) { return of(flow) == number; };
+}
+
+Parsed word_condition(const std::string& value, std::string_view (*of)(const flow_record&)) {
+    return [value, of](const flow_record& flow) { return of(flow) == value; };
+}
+
+Parsed name_condition(const std::string& value) {
+    const bool has_notation = value.find(':') != std::string::npos;
+    auto pattern = policy::NamePattern::parse(has_notation ? value : "exact:" + value);
+    if (!pattern) return std::unexpected(pattern.error());
+    return [pattern = std::move(*pattern)](const flow_record& flow) { return pattern.matches(server_name(flow)); };
+}
+
+Parsed text_condition(const std::string& word) {
+    return [word](const flow_record& flow) {
+        return endpoint(flow.source).to_string().contains(word) ||
+               endpoint(flow.destination).to_string().contains(word) || server_name(flow).contains(word) ||
+               rule(flow).contains(word);
+    };
+}
+
+Parsed condition(const std::string& term) {
+    const auto equals = term.find('=');
+    if (equals == std::string::npos) return text_condition(term);
+    const std::string key = term.substr(0, equals);
+    const std::string value = term.substr(equals + 1);
+    if (key == "source") return address_condition(value, &flow_record::source);
+    if (key == "destination") return address_condition(value, &flow_record::destination);
+    if (key == "id") return number_condition(value, [](const flow_record& flow) -> std::uint64_t { return flow.id; });
+    if (key == "port") {
+        return number_condition(value, [](const flow_record& flow) -> std::uint64_t { return flow.destination.port; });
+    }
+    if (key == "server_name") return name_condition(value);
+    if (key == "protocol") return word_condition(value, protocol);
+    if (key == "rule") return word_condition(value, rule);
+    if (key == "mode") {
+        return word_condition(value, [](const flow_record& flow) { return datapath::splice_mode_word(flow.mode); });
+    }
+    if (key == "state") {
+        return word_condition(value, [](const flow_record& flow) { return datapath::flow_state_word(flow.state); });
+    }
+    return std::unexpected("'" + key +
+                           "' is not a column: expected id, source, destination, port, server_name, protocol, rule, "
+                           "mode or state");
+}
+
+}  // namespace
+
+std::expected<FlowFilter, std::string> FlowFilter::parse(const std::vector<std::string>& terms) {
+    FlowFilter filter;
+    for (const auto& term : terms) {
+        auto parsed = condition(term);
+        if (!parsed) return std::unexpected(parsed.error());
+        filter.conditions_.push_back(std::move(*parsed));
+    }
+    return filter;
+}
+
+bool FlowFilter::matches(const flow_record& flow) const {
+    for (const auto& condition : conditions_) {
+        if (!condition(flow)) return false;
+    }
+    return true;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,79 @@
+// `sluice status`: the agent, its totals, its splice modes.
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "userspace/cli/commands.h"
+#include "userspace/cli/flow_view.h"
+#include "userspace/datapath/flow_table.h"
+#include "userspace/text/json.h"
+
+namespace sluice::cli {
+namespace {
+
+std::string_view splice_choice(const agent_record& agent) {
+    return agent.splice_configured == SPLICE_MODE_none ? "auto" : datapath::splice_mode_word(agent.splice_configured);
+}
+
+void print_json(const agent_record& agent, bool running) {
+    fmt::memory_buffer out;
+    {
+        text::JsonObject object(out);
+        object.add("running", running);
+        object.add("version", agent.version);
+        object.add("abi_version", agent.abi_version);
+        object.add("pid", agent.pid);
+        object.add("uptime_ms", running ? (monotonic_ns() - agent.started_ns) / 1'000'000 : 0);
+        object.add("splice", splice_choice(agent));
+        object.add("policy_rules", agent.policy_rules);
+        object.add("policy_reloads", agent.policy_reloads);
+        object.add("flows_live", running ? agent.flows_live : 0);
+        object.add("flows_max", agent.flows_live_max);
+        object.add("flows_accepted", agent.flows_accepted);
+        object.add("bytes_up", agent.bytes_up);
+        object.add("bytes_down", agent.bytes_down);
+        object.add("log_lines_lost", agent.log_lines_lost);
+        for (unsigned end = FLOW_END_closed; end < FLOW_END_COUNT; ++end) {
+            object.add(fmt::format("end_{}", datapath::flow_end_word(end)), agent.flow_ends[end]);
+        }
+    }
+    fmt::print("{}\n", fmt::to_string(out));
+}
+
+void print_text(const agent_record& agent, bool running) {
+    const auto line = [](std::string_view what, const std::string& value) { fmt::print("{:<22}{}\n", what, value); };
+    if (running) {
+        line("agent", fmt::format("running, pid {}, version {}, up {}", agent.pid, agent.version,
+                                  human_duration(monotonic_ns() - agent.started_ns)));
+    } else {
+        line("agent", fmt::format("not running (last: pid {}, version {})", agent.pid, agent.version));
+    }
+    line("splice", fmt::format("{}; modes in this version: relay", splice_choice(agent)));
+    line("policy", fmt::format("{} rules, reloaded {} times", agent.policy_rules, agent.policy_reloads));
+    line("flows", fmt::format("{} live of at most {}, {} accepted", running ? agent.flows_live : 0,
+                              agent.flows_live_max, agent.flows_accepted));
+    line("bytes", fmt::format("{} up, {} down", human_bytes(agent.bytes_up), human_bytes(agent.bytes_down)));
+    line("log lines lost", fmt::format("{}", agent.log_lines_lost));
+    fmt::print("ended\n");
+    for (unsigned end = FLOW_END_closed; end < FLOW_END_COUNT; ++end) {
+        if (agent.flow_ends[end] == 0) continue;
+        line(fmt::format("  {}", datapath::flow_end_word(end)), fmt::format("{}", agent.flow_ends[end]));
+    }
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, const std::string& state_directory, int& exit_code) {
+    auto json = std::make_shared<bool>(false);
+    CLI::App* status = app.add_subcommand("status", "the agent, its totals, its splice modes");
+    status->add_flag("--json", *json, "one JSON object");
+    status->callback([json, &state_directory, &exit_code] {
+        const auto table = datapath::FlowTable::open(state_directory);
+        const agent_record agent = table.read_agent();
+        const bool running = table.agent_is_running();
+        *json ? print_json(agent, running) : print_text(agent, running);
+        exit_code = running ? 0 : 3;  // as of LSB: the program is not running
+    });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,60 @@
+// sluice: the agent and the operator's commands, in one binary. Nouns read, verbs change.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "userspace/agent/agent.h"
+#include "userspace/cli/commands.h"
+#include "userspace/datapath/flow_table.h"
+
+namespace {
+
+void add_run(CLI::App& app, sluice::agent::RunOptions& options) {
+    CLI::App* run = app.add_subcommand("run", "run the gateway agent in the foreground");
+    auto* config = run->add_option("-c,--config", options.config_file, "configuration file")->type_name("FILE");
+    run->add_option("-i,--interface", options.interfaces,
+                    "without a file: capture all TCP that comes in here, allow all, log every name")
+        ->type_name("IF")
+        ->excludes(config);
+    run->callback([&options] {
+        if (options.config_file.empty() && options.interfaces.empty()) {
+            throw CLI::ValidationError("run", "needs --config FILE or --interface IF");
+        }
+        sluice::agent::run_agent(options);
+    });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("sluice: a transparent TCP gateway that decides by server name");
+    app.set_version_flag("-V,--version", SLUICE_VERSION);
+    app.require_subcommand(1);
+    app.fallthrough();  // global options may follow the subcommand
+
+    sluice::agent::RunOptions options;
+    options.state_directory = sluice::datapath::default_state_directory;
+    options.version = SLUICE_VERSION;
+    app.add_option("--state", options.state_directory, "directory of the pinned flow table, on bpffs")
+        ->type_name("DIR")
+        ->envname("SLUICE_STATE")
+        ->capture_default_str();
+
+    int exit_code = 0;
+    add_run(app, options);
+    sluice::cli::add_check(app, exit_code);
+    sluice::cli::add_explain(app, exit_code);
+    sluice::cli::add_flows(app, options.state_directory, exit_code);
+    sluice::cli::add_status(app, options.state_directory, exit_code);
+    sluice::cli::add_hello(app, exit_code);
+    sluice::cli::add_doctor(app, exit_code);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return 1;
+    }
+    return exit_code;
+}
