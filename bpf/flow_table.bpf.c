@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// The flow table: what the agent, the CLI and (in kernel splice modes) the other programs know of each flow. Pinned, so
-// that it can be read while no agent runs.
+// The flow table: what the agent, the CLI and (in kernel splice modes) the other programs know of each flow.
+// Pinned, so that it can be read while no agent runs.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -30,11 +30,10 @@ struct {
     __uint(max_entries, EVENTS_BYTES);
 } events SEC(".maps");
 
-// Run by the CLI (BPF_PROG_RUN) to ask the agent, which waits on the ring buffer, to end a flow. 1: the agent does not
-// read its events (it is down, or stuck).
+// Run by the CLI (BPF_PROG_RUN) to ask the agent, which waits on the ring buffer, to end a flow. 1: the agent
+// does not read its events (it is down, or stuck).
 SEC("syscall")
-int kill_flow(struct kill_event* request)
-{
+int kill_flow(struct kill_event* request) {
     struct kill_event* event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
     if (!event) return 1;
     event->flow_id = request->flow_id;

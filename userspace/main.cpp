@@ -11,7 +11,8 @@ namespace {
 
 void add_run(CLI::App& app, sluice::agent::RunOptions& options) {
     CLI::App* run = app.add_subcommand("run", "run the gateway agent in the foreground");
-    auto* config = run->add_option("-c,--config", options.config_file, "configuration file")->type_name("FILE");
+    auto* config =
+        run->add_option("-c,--config", options.config_file, "configuration file")->type_name("FILE");
     run->add_option("-i,--interface", options.interfaces,
                     "without a file: capture all TCP that comes in here, allow all, log every name")
         ->type_name("IF")

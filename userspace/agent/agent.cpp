@@ -24,7 +24,8 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::chrono::seconds record_interval{1};
-// Between the last written flow id and the next agent's first: flows of the second that a killed agent did not record.
+// Between the last written flow id and the next agent's first: flows of the second that a killed agent did
+// not record.
 constexpr std::uint64_t flow_id_gap = 1 << 20;
 // Listeners, epoll sets, maps, standard streams and room for a reload.
 constexpr std::uint64_t descriptors_reserved = 64;
@@ -101,7 +102,8 @@ class Agent {
 
 std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count) {
     std::vector<std::unique_ptr<Worker>> workers;
-    for (unsigned number = 0; number < count; ++number) workers.push_back(std::make_unique<Worker>(shared, number));
+    for (unsigned number = 0; number < count; ++number)
+        workers.push_back(std::make_unique<Worker>(shared, number));
     return workers;
 }
 
@@ -137,7 +139,8 @@ void Agent::forget_flows_of_last_agent() {
 
 void Agent::run() {
     record_.started_ns = static_cast<__u64>(Clock::now().time_since_epoch().count());
-    for (auto& worker : workers_) worker->start();
+    for (auto& worker : workers_)
+        worker->start();
     write_record_every_second();
     wait_for_signal();
     wait_for_kill_request();
@@ -151,7 +154,8 @@ void Agent::run() {
     ::sd_notify(0, "READY=1");
     io_.run();
     ::sd_notify(0, "STOPPING=1");
-    for (auto& worker : workers_) worker->stop();
+    for (auto& worker : workers_)
+        worker->stop();
     write_record();
     log_.event("stopped", [](text::JsonObject&) {});
 }
@@ -172,7 +176,8 @@ void Agent::on_signal(int signal) {
 }
 
 void Agent::reload() {
-    ::sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", static_cast<long long>(Clock::now().time_since_epoch().count() / 1000));
+    ::sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+                 static_cast<long long>(Clock::now().time_since_epoch().count() / 1000));
     std::string error;
     if (options_.config_file.empty()) {
         error = "no configuration file: started with --interface";
@@ -198,7 +203,8 @@ void Agent::wait_for_kill_request() {
     events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
         if (error) return;
         table_.read_events([this](std::uint64_t flow_id) {
-            for (auto& worker : workers_) worker->kill(flow_id);
+            for (auto& worker : workers_)
+                worker->kill(flow_id);
         });
         wait_for_kill_request();
     });
@@ -219,8 +225,10 @@ void Agent::write_record() {
     record_.flows_live = shared_.flows_live;
     record_.flows_live_max = limit_.flows;
     record_.log_lines_lost = log_.lines_lost();
-    record_.splice_configured = shared_.config.splice == SpliceChoice::relay ? SPLICE_MODE_relay : SPLICE_MODE_none;
-    if (record_.policy_reloads == 0) record_.policy_rules = static_cast<__u32>(shared_.config.policy->rules().size());
+    record_.splice_configured =
+        shared_.config.splice == SpliceChoice::relay ? SPLICE_MODE_relay : SPLICE_MODE_none;
+    if (record_.policy_reloads == 0)
+        record_.policy_rules = static_cast<__u32>(shared_.config.policy->rules().size());
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);
     for (const auto& worker : workers_) {
@@ -228,7 +236,8 @@ void Agent::write_record() {
         record_.flows_accepted += totals.flows_accepted;
         record_.bytes_up += totals.bytes_up;
         record_.bytes_down += totals.bytes_down;
-        for (std::size_t i = 0; i < FLOW_END_COUNT; ++i) record_.flow_ends[i] += totals.ends[i];
+        for (std::size_t i = 0; i < FLOW_END_COUNT; ++i)
+            record_.flow_ends[i] += totals.ends[i];
     }
     std::strncpy(record_.version, options_.version.c_str(), sizeof record_.version - 1);
     table_.write_agent(record_);
@@ -237,7 +246,8 @@ void Agent::write_record() {
 }  // namespace
 
 void run_agent(const RunOptions& options) {
-    Config config = options.config_file.empty() ? default_config(options.interfaces) : read_config(options.config_file);
+    Config config =
+        options.config_file.empty() ? default_config(options.interfaces) : read_config(options.config_file);
     ::signal(SIGPIPE, SIG_IGN);
     Agent agent(options, std::move(config));
     agent.run();

@@ -1,10 +1,10 @@
 #pragma once
-// The agent: `sluice run`. Starts everything in the order in which it can fail harmlessly, waits for signals, stops
-// everything in reverse.
+// The agent: `sluice run`. Starts everything in the order in which it can fail harmlessly, waits for signals,
+// stops everything in reverse.
 //
 //   SIGTERM, SIGINT   end all flows, remove the capture rules, exit
-//   SIGUSR2           the same, but leave the capture rules: captured traffic stays blocked until the next agent
-//   SIGHUP            read the configuration's policy again; a bad file keeps the old one and says so
+//   SIGUSR2           the same, but leave the capture rules: captured traffic stays blocked until the next
+//   agent SIGHUP            read the configuration's policy again; a bad file keeps the old one and says so
 #include <string>
 #include <vector>
 

@@ -1,5 +1,6 @@
 #pragma once
-// Completion of a coroutine that has no caller: an exception that reaches it is our bug, or the end of memory.
+// Completion of a coroutine that has no caller: an exception that reaches it is our bug, or the end of
+// memory.
 #include <exception>
 
 namespace sluice::agent {

@@ -12,43 +12,44 @@
 
 namespace sluice::agent {
 
-asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socket downstream) {
+asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, SocketPtr downstream) {
     Patience patience(worker.deadlines(), *flow);
 
     // Wait, without consuming, for the first bytes; judge by what they say.
-    Opening opening = co_await peek(downstream, patience, worker.peek_limits());
+    Opening opening = co_await peek(*downstream, patience, worker.peek_limits());
     flow_end end = worker.judge(*flow, opening, patience);
     if (end != FLOW_END_live) {
-        co_await refuse(std::move(downstream), *flow, end, patience);
+        co_await refuse(*downstream, *flow, end, patience);
         co_return worker.finish(std::move(flow), end);
     }
 
     flow->state = FLOW_STATE_connecting;
-    auto upstream = co_await connect_upstream(*flow, patience, worker.config());
+    auto upstream = co_await connect_upstream(*flow, patience, worker.config(), worker.reactor());
     if (!upstream) {
-        downstream.reset();
+        downstream->reset();
         co_return worker.finish(std::move(flow), upstream.error());
     }
     flow->times.connected = Clock::now();
 
-    // A silent client was judged on its address alone. If it speaks before the server does, it is judged again, on what
-    // it says: else silence would be a way around every rule on names.
+    // A silent client was judged on its address alone. If it speaks before the server does, it is judged
+    // again, on what it says: else silence would be a way around every rule on names.
     if (opening.silent) {
         flow->state = FLOW_STATE_waiting;
-        const Speaker first = co_await first_to_speak(downstream, *upstream, patience, worker.config().idle_timeout);
+        const Speaker first =
+            co_await first_to_speak(*downstream, **upstream, patience, worker.config().idle_timeout);
         if (first == Speaker::client) {
-            opening = co_await peek(downstream, patience, worker.peek_limits());
+            opening = co_await peek(*downstream, patience, worker.peek_limits());
             end = worker.judge(*flow, opening, patience);
         } else if (first == Speaker::nobody) {
             end = patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
         }
         if (end != FLOW_END_live) {
-            upstream->reset();
-            co_await refuse(std::move(downstream), *flow, end, patience);
+            (*upstream)->reset();
+            co_await refuse(*downstream, *flow, end, patience);
             co_return worker.finish(std::move(flow), end);
         }
     }
-    worker.splice(std::move(flow), downstream.release(), upstream->release());
+    worker.splice(std::move(flow), std::move(downstream), std::move(*upstream));
 }
 
 std::string_view Flow::server_name() const {

@@ -48,8 +48,7 @@ class Flow {
     flow_record record() const;            // as the flow table has it
 };
 
-// The life of one connection, from accept to splice, as a coroutine that owns the client's socket. `accepted` is the
-// local address of that socket: with TPROXY the original destination.
-asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socket downstream);
+// The life of one connection, from accept to splice, as a coroutine that owns the client's socket.
+asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, SocketPtr downstream);
 
 }  // namespace sluice::agent

@@ -9,7 +9,9 @@ double milliseconds(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
-bool happened(Clock::time_point time) { return time != Clock::time_point(); }
+bool happened(Clock::time_point time) {
+    return time != Clock::time_point();
+}
 
 void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("flow", flow.id);

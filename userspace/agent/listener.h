@@ -13,10 +13,12 @@ namespace sluice::agent {
 
 enum class Family : std::uint8_t { v4, v6 };
 
-// A listening, non-blocking, transparent socket; several may share the port (SO_REUSEPORT), one per worker. With our own
-// TPROXY rules it is bound to the loopback address, where nobody can connect to it from outside; with the operator's
-// (`install: false`) to the unspecified one, since REDIRECT sends packets to an address of the receiving interface.
-// Nothing: the host has no such family. Throws std::runtime_error that names the address and the cause.
+// A listening, non-blocking, transparent socket; several may share the port (SO_REUSEPORT), one per worker.
+// With our own TPROXY rules it is bound to the loopback address, where nobody can connect to it from outside;
+// with the operator's
+// (`install: false`) to the unspecified one, since REDIRECT sends packets to an address of the receiving
+// interface. Nothing: the host has no such family. Throws std::runtime_error that names the address and the
+// cause.
 std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture, Family family);
 
 struct Accepted {

@@ -31,7 +31,9 @@ void write_all(int fd, std::string_view text) {
 
 }  // namespace
 
-Log::Log(int fd) : fd_(fd), thread_([this] { run(); }) { ::pthread_setname_np(thread_.native_handle(), "sluice-log"); }
+Log::Log(int fd) : fd_(fd), thread_([this] { run(); }) {
+    ::pthread_setname_np(thread_.native_handle(), "sluice-log");
+}
 
 Log::~Log() {
     {

@@ -1,6 +1,7 @@
 #pragma once
-// The log: one JSON object a line, on a descriptor whose reader may be slow or stuck. Workers only append to a buffer in
-// memory; a thread of its own writes. When the reader cannot follow, lines are dropped and counted: no flow ever waits.
+// The log: one JSON object a line, on a descriptor whose reader may be slow or stuck. Workers only append to
+// a buffer in memory; a thread of its own writes. When the reader cannot follow, lines are dropped and
+// counted: no flow ever waits.
 #include <fmt/format.h>
 
 #include <atomic>

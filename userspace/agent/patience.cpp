@@ -1,8 +1,11 @@
 #include "userspace/agent/patience.h"
 
-#include <cassert>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
 
 #include "userspace/agent/flow.h"
+#include "userspace/agent/socket.h"
 
 namespace sluice::agent {
 
@@ -23,9 +26,9 @@ void Deadlines::on_timer() {
         by_time_.erase(by_time_.begin());
         patience.position_ = by_time_.emplace(Clock::time_point::max(), &patience);
         patience.expired_ = true;
-        patience.cancel_waits();
+        patience.wake_later();
     }
-    if (!by_time_.empty() && by_time_.begin()->first != Clock::time_point::max()) arm(by_time_.begin()->first);
+    if (!by_time_.empty()) arm(by_time_.begin()->first);
 }
 
 bool Deadlines::end(std::uint64_t flow_id, flow_end why) {
@@ -37,46 +40,72 @@ bool Deadlines::end(std::uint64_t flow_id, flow_end why) {
     return false;
 }
 
-void Deadlines::end_all(flow_end why) {
-    for (auto& [time, patience] : by_time_) patience->end(why);
-}
-
 void Deadlines::stop() {
-    end_all(FLOW_END_stopped);
+    for (auto& [time, patience] : by_time_)
+        patience->end(FLOW_END_stopped);
     stopped_ = true;
     timer_.cancel();
 }
 
 Patience::Patience(Deadlines& deadlines, Flow& flow)
-    : deadlines_(deadlines), flow_(flow), position_(deadlines.by_time_.emplace(Clock::time_point::max(), this)) {}
+    : deadlines_(deadlines),
+      flow_(flow),
+      position_(deadlines.by_time_.emplace(Clock::time_point::max(), this)) {}
 
-Patience::~Patience() { deadlines_.by_time_.erase(position_); }
+Patience::~Patience() {
+    deadlines_.by_time_.erase(position_);
+}
 
-void Patience::wait_until(Clock::time_point deadline) {
+void Patience::last_until(Clock::time_point deadline) {
     expired_ = false;
     deadlines_.by_time_.erase(position_);
     position_ = deadlines_.by_time_.emplace(deadline, this);
     deadlines_.arm(deadline);
 }
 
+asio::awaitable<bool> Patience::readable(Socket& socket) {
+    if (!socket.subscribe(this)) co_return false;
+    while (!socket.readable && !over())
+        co_await sleep();
+    socket.subscribe(nullptr);
+    co_return !over();
+}
+
+asio::awaitable<bool> Patience::writable(Socket& socket) {
+    if (!socket.subscribe(this)) co_return false;
+    while (!socket.writable && !over())
+        co_await sleep();
+    socket.subscribe(nullptr);
+    co_return !over();
+}
+
+asio::awaitable<bool> Patience::either_readable(Socket& one, Socket& other) {
+    if (!one.subscribe(this) || !other.subscribe(this)) co_return false;
+    while (!one.readable && !other.readable && !over())
+        co_await sleep();
+    one.subscribe(nullptr);
+    other.subscribe(nullptr);
+    co_return !over();
+}
+
+asio::awaitable<void> Patience::sleep() {
+    return asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
+        [this](auto handler) { resume_ = std::move(handler); }, asio::use_awaitable);
+}
+
+void Patience::on_ready(Socket&) {
+    if (resume_) std::exchange(resume_, nullptr)();
+}
+
 void Patience::end(flow_end why) {
     if (ended()) return;
     ended_ = why;
-    cancel_waits();
+    wake_later();
 }
 
-void Patience::cancel_waits() {
-    for (auto* waiter : waiting_) {
-        if (waiter) waiter->cancel();
-    }
+// Not at once: whoever ends flows is walking the list that the flow's end shortens.
+void Patience::wake_later() {
+    if (resume_) asio::post(deadlines_.io_, std::exchange(resume_, nullptr));
 }
-
-Patience::Waiting::Waiting(Patience& patience, asio::posix::stream_descriptor& waiter)
-    : patience_(patience), slot_(patience.waiting_[0] ? 1 : 0) {
-    assert(!patience_.waiting_[slot_]);
-    patience_.waiting_[slot_] = &waiter;
-}
-
-Patience::Waiting::~Waiting() { patience_.waiting_[slot_] = nullptr; }
 
 }  // namespace sluice::agent

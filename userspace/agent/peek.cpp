@@ -23,15 +23,17 @@ struct Look {
     bool failed = false;  // RST, or a time-out of the connection
 };
 
-Look look(const Socket& socket, std::size_t bytes_max) {
+Look look(Socket& socket, std::size_t bytes_max) {
+    socket.readable = false;  // the next edge is about bytes that this look does not see
     const auto buffer = scratch(bytes_max);
     const ssize_t n = ::recv(socket.native(), buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
     if (n >= 0) return {.bytes = buffer.first(static_cast<std::size_t>(n))};
     return {.bytes = {}, .failed = errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR};
 }
 
-// Sleep until this much is there. Without it, waiting on a socket with unread bytes returns at once, for ever. It also
-// widens the receive window, so that a hello longer than the initial one can arrive (tcp_set_rcvlowat).
+// Sleep until this much is there. Without it, waiting on a socket with unread bytes returns at once, for
+// ever. It also widens the receive window, so that a hello longer than the initial one can arrive
+// (tcp_set_rcvlowat).
 void wake_at(const Socket& socket, std::size_t bytes) {
     set_option(socket.native(), SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(bytes));
 }
@@ -67,7 +69,8 @@ std::optional<Opening> read_opening(std::span<const std::uint8_t> bytes, const P
             return trouble(FLOW_END_hello_malformed, std::move(hello));
         case tls::HelloStatus::incomplete:
             bytes_needed = std::max(bytes_needed, hello.bytes_needed);
-            if (bytes_needed > limits.hello_bytes_max) return trouble(FLOW_END_hello_too_long, std::move(hello));
+            if (bytes_needed > limits.hello_bytes_max)
+                return trouble(FLOW_END_hello_too_long, std::move(hello));
             return std::nullopt;
         case tls::HelloStatus::found:
         case tls::HelloStatus::no_server_name:
@@ -96,7 +99,7 @@ Opening close_opening(std::span<const std::uint8_t> bytes) {
 
 asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits limits) {
     const auto began = Clock::now();
-    patience.wait_until(began + limits.silence);
+    patience.last_until(began + limits.silence);
     std::size_t bytes_needed = 1;
     int fruitless_wakes = 0;
     bool is_tls = false;
@@ -109,17 +112,17 @@ asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits lim
                 co_return std::move(*opening);
             }
             const bool now_tls = classify_first_bytes(seen.bytes) == policy::Protocol::tls;
-            if (now_tls && !std::exchange(is_tls, true)) patience.wait_until(began + limits.hello_deadline);
+            if (now_tls && !std::exchange(is_tls, true)) patience.last_until(began + limits.hello_deadline);
             wake_at(socket, bytes_needed);
             raised = true;
         }
         const std::size_t bytes_before = seen.bytes.size();
-        const bool waited = co_await socket.wait(WaitFor::readable, patience);
+        const bool waited = co_await patience.readable(socket);
         seen = look(socket, limits.hello_bytes_max);
         if (seen.failed) break;
         // Woken with fewer bytes than asked for: the client finished, or the kernel has no room for more.
         if (seen.bytes.size() == bytes_before) ++fruitless_wakes;
-        if (!waited || socket.read_side_closed() || fruitless_wakes > fruitless_wakes_max) {
+        if (!waited || socket.hung_up || fruitless_wakes > fruitless_wakes_max) {
             auto opening = read_opening(seen.bytes, limits, bytes_needed);
             wake_at(socket, 1);
             co_return opening ? std::move(*opening) : close_opening(seen.bytes);

@@ -1,6 +1,6 @@
 #pragma once
-// Waits for a client's first bytes and looks at them without consuming any: whoever splices the flow finds them still
-// in the socket.
+// Waits for a client's first bytes and looks at them without consuming any: whoever splices the flow finds
+// them still in the socket.
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
@@ -22,10 +22,11 @@ struct PeekLimits {
 
 struct Opening {
     policy::Protocol protocol = policy::Protocol::other;
-    bool silent = false;                 // not one byte: judged as server_first
-    bool gone = false;                   // the client reset the connection
-    tls::ClientHello hello;              // when it was TLS
-    flow_end trouble = FLOW_END_live;    // hello_malformed, hello_incomplete or hello_too_long: protocol is `malformed`
+    bool silent = false;     // not one byte: judged as server_first
+    bool gone = false;       // the client reset the connection
+    tls::ClientHello hello;  // when it was TLS
+    flow_end trouble =
+        FLOW_END_live;  // hello_malformed, hello_incomplete or hello_too_long: protocol is `malformed`
 };
 
 asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits limits);

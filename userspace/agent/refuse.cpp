@@ -27,22 +27,26 @@ bool discard_input(const Socket& socket) {
     }
 }
 
-// FIN now, and an orderly end: closing with unread bytes would send RST, and take an alert still in flight with it.
-asio::awaitable<void> close_gently(Socket socket, Patience& patience) {
-    discard_input(socket);
+// FIN now, and an orderly end: closing with unread bytes would send RST, and take an alert still in flight
+// with it.
+asio::awaitable<void> close_gently(Socket& socket, Patience& patience) {
+    const bool client_is_done = !discard_input(socket);
     ::shutdown(socket.native(), SHUT_WR);
-    patience.wait_until(Clock::now() + linger_time);
-    while (co_await socket.wait(WaitFor::readable, patience)) {
-        if (!discard_input(socket)) co_return;
+    if (client_is_done) co_return socket.close();
+    patience.last_until(Clock::now() + linger_time);
+    while (co_await patience.readable(socket)) {
+        socket.readable = false;
+        if (!discard_input(socket)) co_return socket.close();
     }
     socket.reset();
 }
 
 }  // namespace
 
-asio::awaitable<void> refuse(Socket downstream, const Flow& flow, flow_end why, Patience& patience) {
+asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why, Patience& patience) {
     const auto style = is_denial(why) ? flow.outcome.style : policy::DenyStyle::reset;
-    const bool speaks_tls = flow.protocol == policy::Protocol::tls || flow.protocol == policy::Protocol::malformed;
+    const bool speaks_tls =
+        flow.protocol == policy::Protocol::tls || flow.protocol == policy::Protocol::malformed;
     switch (style) {
         case policy::DenyStyle::drop:
             downstream.vanish();
@@ -50,9 +54,9 @@ asio::awaitable<void> refuse(Socket downstream, const Flow& flow, flow_end why, 
         case policy::DenyStyle::alert:
             if (!speaks_tls) break;
             ::send(downstream.native(), access_denied_alert.data(), access_denied_alert.size(), MSG_NOSIGNAL);
-            co_return co_await close_gently(std::move(downstream), patience);
+            co_return co_await close_gently(downstream, patience);
         case policy::DenyStyle::close:
-            co_return co_await close_gently(std::move(downstream), patience);
+            co_return co_await close_gently(downstream, patience);
         case policy::DenyStyle::reset:
             break;
     }

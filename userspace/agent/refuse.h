@@ -8,7 +8,8 @@
 
 namespace sluice::agent {
 
-// `why` says whose decision it was: a policy's denial is answered in the flow's deny style, all else with RST.
-asio::awaitable<void> refuse(Socket downstream, const Flow& flow, flow_end why, Patience& patience);
+// `why` says whose decision it was: a policy's denial is answered in the flow's deny style, all else with
+// RST. The socket is closed afterwards.
+asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why, Patience& patience);
 
 }  // namespace sluice::agent

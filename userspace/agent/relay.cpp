@@ -1,191 +1,126 @@
 #include "userspace/agent/relay.h"
 
-#include <sys/epoll.h>
-#include <sys/socket.h>
-
-#include <array>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <utility>
 
-#include "userspace/agent/crash.h"
 #include "userspace/agent/segments.h"
 
 namespace sluice::agent {
-namespace {
 
-constexpr int events_per_wait = 256;
-// After so many batches the worker's other business (accepting, deadlines) gets its turn.
-constexpr int batches_per_turn = 16;
+struct Relay::RelayedFlow final : Subscriber {
+    RelayedFlow(Relay& owner, std::unique_ptr<Flow> what, SocketPtr client_side, SocketPtr server_side)
+        : relay(owner),
+          flow(std::move(what)),
+          client(std::move(client_side)),
+          server(std::move(server_side)) {}
 
-}  // namespace
+    void on_ready(Socket&) override {
+        if (!yielded) relay.pump(*this);
+    }
 
-struct Relay::RelayedFlow {
-    enum class Side : std::uintptr_t { client, server };
-
+    Relay& relay;
     std::unique_ptr<Flow> flow;
-    datapath::Fd client_socket;
-    datapath::Fd server_socket;
-    Leg client;
-    Leg server;
+    SocketPtr client;
+    SocketPtr server;
     RelayDirection up;
     RelayDirection down;
     bool yielded = false;
-    bool closed = false;
-    bool moved = true;  // since the last sweep
-
-    // An epoll event names the flow and, in the pointer's lowest bit, the side.
-    void* tag(Side side) {
-        static_assert(alignof(RelayedFlow) > 1);
-        return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uintptr_t>(side));
-    }
-    static RelayedFlow& from_tag(void* tag) {
-        return *reinterpret_cast<RelayedFlow*>(reinterpret_cast<std::uintptr_t>(tag) & ~std::uintptr_t{1});
-    }
-    Leg& leg_of(void* tag) { return (reinterpret_cast<std::uintptr_t>(tag) & 1) != 0 ? server : client; }
+    bool moved = true;  // bytes, since the last sweep
 };
 
 Relay::Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish)
-    : timeouts_(timeouts),
-      finish_(std::move(finish)),
-      epoll_(io, ::epoll_create1(EPOLL_CLOEXEC)),
-      buffer_(RelayDirection::chunk_bytes),
-      now_(Clock::now()) {
-    asio::co_spawn(io, run(), crash_on_exception);
-}
+    : io_(io), timeouts_(timeouts), finish_(std::move(finish)), buffer_(RelayDirection::chunk_bytes) {}
 
 Relay::~Relay() = default;
 
-bool Relay::take(std::unique_ptr<Flow>& flow, datapath::Fd& client, datapath::Fd& server) {
-    auto relayed = std::make_unique<RelayedFlow>();
-    relayed->client.fd = client.get();
-    relayed->server.fd = server.get();
-    constexpr std::uint32_t events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-    epoll_event on_client{.events = events, .data = {.ptr = relayed->tag(RelayedFlow::Side::client)}};
-    epoll_event on_server{.events = events, .data = {.ptr = relayed->tag(RelayedFlow::Side::server)}};
-    const int set = epoll_.native_handle();
-    if (::epoll_ctl(set, EPOLL_CTL_ADD, client.get(), &on_client) != 0) return false;
-    if (::epoll_ctl(set, EPOLL_CTL_ADD, server.get(), &on_server) != 0) {
-        ::epoll_ctl(set, EPOLL_CTL_DEL, client.get(), nullptr);
-        return false;
+void Relay::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
+    const std::uint64_t id = flow->id;
+    auto owned = std::make_unique<RelayedFlow>(*this, std::move(flow), std::move(client), std::move(server));
+    RelayedFlow& relayed = *flows_.emplace(id, std::move(owned)).first->second;
+    if (!relayed.client->subscribe(&relayed) || !relayed.server->subscribe(&relayed)) {
+        return close(relayed, FLOW_END_descriptor_limit);
     }
-    relayed->client_socket = std::move(client);
-    relayed->server_socket = std::move(server);
-    relayed->flow = std::move(flow);
-    const std::uint64_t id = relayed->flow->id;
-    flows_.emplace(id, std::move(relayed));
-    return true;
+    // What was peeked is still there, and no new edge will tell of it.
+    for (Socket* socket : {relayed.client.get(), relayed.server.get()})
+        socket->readable = socket->writable = true;
+    pump(relayed);
 }
 
-asio::awaitable<void> Relay::run() {
-    for (;;) {
-        const auto [error] = co_await epoll_.async_wait(asio::posix::stream_descriptor::wait_read,
-                                                        asio::as_tuple(asio::use_awaitable));
-        if (error) co_return;
-        for (int batch = 0; batch < batches_per_turn && process_events() + yielded_.size() > 0; ++batch) {
-        }
-        // Flows that yielded wait for no event: come back for them after the io_context's other work.
-        while (!yielded_.empty()) {
-            co_await asio::post(asio::use_awaitable);
-            process_events();
-        }
-    }
-}
-
-std::size_t Relay::process_events() {
-    std::array<epoll_event, events_per_wait> events;
-    const int n = ::epoll_wait(epoll_.native_handle(), events.data(), events_per_wait, 0);
-    now_ = Clock::now();
-    for (int i = 0; i < n; ++i) {
-        const auto& event = events[static_cast<std::size_t>(i)];
-        RelayedFlow& relayed = RelayedFlow::from_tag(event.data.ptr);
-        if (relayed.closed) continue;
-        Leg& leg = relayed.leg_of(event.data.ptr);
-        if ((event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) leg.readable = true;
-        if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) leg.hung_up = true;
-        if ((event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) leg.writable = true;
-        if ((event.events & EPOLLERR) != 0) leg.failed = true;
-        if (!relayed.yielded) pump(relayed);
-    }
-    process_yielded();
-    closed_.clear();
-    return n > 0 ? static_cast<std::size_t>(n) : 0;
-}
-
-void Relay::process_yielded() {
-    std::vector<RelayedFlow*> turn;
-    turn.swap(yielded_);
-    for (RelayedFlow* relayed : turn) {
-        relayed->yielded = false;
-        if (!relayed->closed) pump(*relayed);
-    }
-}
-
+// Moves what can be moved, both ways. The flow may be gone afterwards.
 void Relay::pump(RelayedFlow& relayed) {
-    if (!pump_direction(relayed, true) || !pump_direction(relayed, false)) return;
+    if (!pump_one(relayed, Way::up) || !pump_one(relayed, Way::down)) return;
     if (relayed.up.finished() && relayed.down.finished()) return close(relayed, FLOW_END_closed);
     // A side that has sent its FIN is not read from any more: only the event tells of its RST.
-    if (relayed.client.failed && relayed.up.finished()) return close(relayed, FLOW_END_client_reset);
-    if (relayed.server.failed && relayed.down.finished()) return close(relayed, FLOW_END_server_reset);
+    if (relayed.client->failed && relayed.up.finished()) return close(relayed, FLOW_END_client_reset);
+    if (relayed.server->failed && relayed.down.finished()) return close(relayed, FLOW_END_server_reset);
 }
 
 // False: the flow is closed.
-bool Relay::pump_direction(RelayedFlow& relayed, bool up) {
+bool Relay::pump_one(RelayedFlow& relayed, Way way) {
+    const bool up = way == Way::up;
     RelayDirection& direction = up ? relayed.up : relayed.down;
-    Leg& from = up ? relayed.client : relayed.server;
-    Leg& to = up ? relayed.server : relayed.client;
+    Socket& from = up ? *relayed.client : *relayed.server;
+    Socket& to = up ? *relayed.server : *relayed.client;
     const std::uint64_t before = direction.bytes();
     const auto result = direction.pump(from, to, pipes_, buffer_);
     if (const std::uint64_t moved = direction.bytes() - before; moved > 0) {
         (up ? bytes_up_ : bytes_down_) += moved;
-        relayed.flow->times.active = now_;
+        relayed.flow->times.active = Clock::now();
         relayed.moved = true;
     }
-    const flow_end from_reset = up ? FLOW_END_client_reset : FLOW_END_server_reset;
-    const flow_end to_reset = up ? FLOW_END_server_reset : FLOW_END_client_reset;
     switch (result) {
         case RelayDirection::Result::waiting:
         case RelayDirection::Result::finished:
             return true;
         case RelayDirection::Result::yielded:
-            if (!std::exchange(relayed.yielded, true)) yielded_.push_back(&relayed);
+            yield(relayed);
             return true;
         case RelayDirection::Result::from_failed:
-            close(relayed, from_reset);
+            close(relayed, up ? FLOW_END_client_reset : FLOW_END_server_reset);
             return false;
         case RelayDirection::Result::to_failed:
             // The receiver may have answered before it hung up: that still goes to the other side.
             (up ? relayed.down : relayed.up).pump(to, from, pipes_, buffer_);
-            close(relayed, to_reset);
+            close(relayed, up ? FLOW_END_server_reset : FLOW_END_client_reset);
             return false;
     }
     return true;
 }
 
+// This flow could go on, but it is others' turn.
+void Relay::yield(RelayedFlow& relayed) {
+    if (std::exchange(relayed.yielded, true)) return;
+    if (yielded_.empty()) asio::post(io_, [this] { resume_yielded(); });
+    yielded_.push_back(relayed.flow->id);
+}
+
+void Relay::resume_yielded() {
+    for (const std::uint64_t id : std::exchange(yielded_, {})) {
+        const auto position = flows_.find(id);
+        if (position == flows_.end()) continue;
+        position->second->yielded = false;
+        pump(*position->second);
+    }
+}
+
+void Relay::update_counters(RelayedFlow& relayed) {
+    relayed.flow->up = {.bytes = relayed.up.bytes(), .packets = segments_received(relayed.client->native())};
+    relayed.flow->down = {.bytes = relayed.down.bytes(),
+                          .packets = segments_received(relayed.server->native())};
+}
+
 // Anything but an orderly end is passed on as RST: a FIN would look like a complete transfer.
 void Relay::close(RelayedFlow& relayed, flow_end why) {
-    relayed.closed = true;
-    count_packets(relayed);
+    update_counters(relayed);
     relayed.up.release(pipes_);
     relayed.down.release(pipes_);
     if (why != FLOW_END_closed) {
-        reset_and_close(std::move(relayed.client_socket));
-        reset_and_close(std::move(relayed.server_socket));
+        relayed.client->reset();
+        relayed.server->reset();
     }
-    relayed.client_socket.reset();
-    relayed.server_socket.reset();
-    relayed.flow->up.bytes = relayed.up.bytes();
-    relayed.flow->down.bytes = relayed.down.bytes();
-    const auto position = flows_.find(relayed.flow->id);
-    finish_(std::move(relayed.flow), why);
-    closed_.push_back(std::move(position->second));
-    flows_.erase(position);
-}
-
-void Relay::count_packets(RelayedFlow& relayed) {
-    relayed.flow->up.packets = segments_received(relayed.client.fd);
-    relayed.flow->down.packets = segments_received(relayed.server.fd);
+    auto flow = std::move(relayed.flow);
+    flows_.erase(flow->id);
+    finish_(std::move(flow), why);
 }
 
 bool Relay::end(std::uint64_t flow_id, flow_end why) {
@@ -196,10 +131,9 @@ bool Relay::end(std::uint64_t flow_id, flow_end why) {
 }
 
 void Relay::end_all(flow_end why) {
-    while (!flows_.empty()) close(*flows_.begin()->second, why);
+    while (!flows_.empty())
+        close(*flows_.begin()->second, why);
 }
-
-void Relay::stop() { epoll_.close(); }
 
 void Relay::sweep(const Publish& publish) {
     const auto now = Clock::now();
@@ -212,13 +146,12 @@ void Relay::sweep(const Publish& publish) {
         } else if (silent >= timeouts_.idle) {
             late.emplace_back(id, FLOW_END_idle_timeout);
         } else if (std::exchange(relayed->moved, false)) {
-            count_packets(*relayed);
-            relayed->flow->up.bytes = relayed->up.bytes();
-            relayed->flow->down.bytes = relayed->down.bytes();
+            update_counters(*relayed);
             publish(*relayed->flow);
         }
     }
-    for (const auto& [id, why] : late) end(id, why);
+    for (const auto& [id, why] : late)
+        end(id, why);
 }
 
 }  // namespace sluice::agent

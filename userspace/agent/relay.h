@@ -1,11 +1,8 @@
 #pragma once
-// Splice mode `relay`: the agent carries the bytes. Always works; the floor under the other modes.
-//
-// A relayed flow is a record in this worker's own epoll set, not a coroutine: edge-triggered, one epoll_ctl per leg for
-// its whole life. The set itself is watched by the worker's io_context.
-#include <boost/asio/awaitable.hpp>
+// Splice mode `relay`: the agent carries the bytes. Always works; the floor under the other modes. A relayed
+// flow is a record, not a coroutine: it hears of its two sockets from the reactor and costs nothing while
+// they are silent.
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -16,7 +13,7 @@
 #include "userspace/agent/flow.h"
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/relay_direction.h"
-#include "userspace/datapath/fd.h"
+#include "userspace/agent/socket.h"
 
 namespace sluice::agent {
 
@@ -34,41 +31,36 @@ class Relay {
     Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish);
     ~Relay();
 
-    // Takes a flow and its two connected sockets, from which nothing has been read. False: the kernel has no room in
-    // the epoll set; nothing was touched.
-    bool take(std::unique_ptr<Flow>& flow, datapath::Fd& client, datapath::Fd& server);
+    // Takes a flow and its two connected sockets, from which nothing has been read.
+    void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
 
     bool end(std::uint64_t flow_id, flow_end why);
     void end_all(flow_end why);
-    void stop();  // no more events are waited for
 
-    // Once a second: times flows out, and hands those that moved bytes to `publish`.
+    // Now and then: times flows out, and hands those that moved bytes to `publish`.
     void sweep(const Publish& publish);
 
-    std::size_t size() const { return flows_.size(); }
     std::uint64_t bytes_up() const { return bytes_up_; }
     std::uint64_t bytes_down() const { return bytes_down_; }
 
   private:
     struct RelayedFlow;
+    enum class Way : std::uint8_t { up, down };
 
-    asio::awaitable<void> run();
-    std::size_t process_events();
-    void process_yielded();
     void pump(RelayedFlow& relayed);
-    bool pump_direction(RelayedFlow& relayed, bool up);
+    bool pump_one(RelayedFlow& relayed, Way way);
+    void yield(RelayedFlow& relayed);
+    void resume_yielded();
+    void update_counters(RelayedFlow& relayed);
     void close(RelayedFlow& relayed, flow_end why);
-    void count_packets(RelayedFlow& relayed);
 
+    asio::io_context& io_;
     RelayTimeouts timeouts_;
     Finish finish_;
-    asio::posix::stream_descriptor epoll_;
     PipePool pipes_;
     std::vector<char> buffer_;
     std::unordered_map<std::uint64_t, std::unique_ptr<RelayedFlow>> flows_;
-    std::vector<RelayedFlow*> yielded_;
-    std::vector<std::unique_ptr<RelayedFlow>> closed_;  // kept until no event of this batch can name them
-    Clock::time_point now_;
+    std::vector<std::uint64_t> yielded_;  // ids: a flow may be gone when its turn comes
     std::uint64_t bytes_up_ = 0;
     std::uint64_t bytes_down_ = 0;
 };

@@ -9,11 +9,14 @@
 namespace sluice::agent {
 namespace {
 
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+bool would_block(int error) {
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
 
 }  // namespace
 
-RelayDirection::Result RelayDirection::pump(Leg& from, Leg& to, PipePool& pipes, std::span<char> buffer) {
+RelayDirection::Result RelayDirection::pump(Socket& from, Socket& to, PipePool& pipes,
+                                            std::span<char> buffer) {
     if (finished_) return Result::finished;
     const std::uint64_t bytes_before = bytes_;
     for (;;) {
@@ -31,7 +34,7 @@ RelayDirection::Result RelayDirection::pump(Leg& from, Leg& to, PipePool& pipes,
             case Step::end_of_stream:
                 finished_ = true;
                 release(pipes);
-                ::shutdown(to.fd, SHUT_WR);
+                ::shutdown(to.native(), SHUT_WR);
                 return Result::finished;
             case Step::from_failed:
                 return Result::from_failed;
@@ -42,11 +45,11 @@ RelayDirection::Result RelayDirection::pump(Leg& from, Leg& to, PipePool& pipes,
 }
 
 // Hands on what an earlier step could not. `moved`: nothing is left here, and more may be read.
-RelayDirection::Step RelayDirection::flush(Leg& to, PipePool& pipes) {
+RelayDirection::Step RelayDirection::flush(Socket& to, PipePool& pipes) {
     while (kept_begin_ < kept_.size()) {
         if (!to.writable) return Step::blocked;
         const std::size_t left = kept_.size() - kept_begin_;
-        const ssize_t n = ::send(to.fd, kept_.data() + kept_begin_, left, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const ssize_t n = ::send(to.native(), kept_.data() + kept_begin_, left, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && !would_block(errno)) return Step::to_failed;
         if (n < 0) {
             to.writable = false;
@@ -61,7 +64,7 @@ RelayDirection::Step RelayDirection::flush(Leg& to, PipePool& pipes) {
     }
     while (pipe_ && pipe_->bytes > 0) {
         if (!to.writable) return Step::blocked;
-        const ssize_t n = ::splice(pipe_->read_end.get(), nullptr, to.fd, nullptr, pipe_->bytes,
+        const ssize_t n = ::splice(pipe_->read_end.get(), nullptr, to.native(), nullptr, pipe_->bytes,
                                    SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
         if (n < 0 && !would_block(errno)) return Step::to_failed;
         if (n <= 0) {
@@ -75,9 +78,9 @@ RelayDirection::Step RelayDirection::flush(Leg& to, PipePool& pipes) {
     return Step::moved;
 }
 
-RelayDirection::Step RelayDirection::copy(Leg& from, Leg& to, std::span<char> buffer) {
+RelayDirection::Step RelayDirection::copy(Socket& from, Socket& to, std::span<char> buffer) {
     if (!from.readable) return Step::blocked;
-    const ssize_t received = ::recv(from.fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t received = ::recv(from.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (received == 0) return Step::end_of_stream;
     if (received < 0) {
         if (!would_block(errno)) return Step::from_failed;
@@ -92,7 +95,7 @@ RelayDirection::Step RelayDirection::copy(Leg& from, Leg& to, std::span<char> bu
     }
     std::size_t sent = 0;
     if (to.writable) {
-        const ssize_t n = ::send(to.fd, buffer.data(), got, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const ssize_t n = ::send(to.native(), buffer.data(), got, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && !would_block(errno)) return Step::to_failed;
         if (n > 0) sent = static_cast<std::size_t>(n);
         if (sent < got) to.writable = false;
@@ -102,14 +105,14 @@ RelayDirection::Step RelayDirection::copy(Leg& from, Leg& to, std::span<char> bu
     return Step::moved;
 }
 
-RelayDirection::Step RelayDirection::fill_pipe(Leg& from, PipePool& pipes) {
+RelayDirection::Step RelayDirection::fill_pipe(Socket& from, PipePool& pipes) {
     if (!from.readable) return Step::blocked;
     if (!pipe_) pipe_ = pipes.borrow();
     if (!pipe_) {
         bulk_ = false;
         return Step::moved;
     }
-    const ssize_t n = ::splice(from.fd, nullptr, pipe_->write_end.get(), nullptr, splice_bytes,
+    const ssize_t n = ::splice(from.native(), nullptr, pipe_->write_end.get(), nullptr, splice_bytes,
                                SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (n == 0) return Step::end_of_stream;
     if (n < 0) {
@@ -122,7 +125,9 @@ RelayDirection::Step RelayDirection::fill_pipe(Leg& from, PipePool& pipes) {
     return Step::moved;
 }
 
-void RelayDirection::keep(std::span<const char> rest) { kept_.assign(rest.begin(), rest.end()); }
+void RelayDirection::keep(std::span<const char> rest) {
+    kept_.assign(rest.begin(), rest.end());
+}
 
 void RelayDirection::release(PipePool& pipes) {
     if (pipe_) pipes.give_back(std::move(*std::exchange(pipe_, std::nullopt)));

@@ -1,27 +1,19 @@
 #pragma once
 // One direction of a relayed flow: from one socket to the other, without a byte lost, with bounded memory.
 //
-// Small messages are copied through the worker's buffer (two system calls); a direction that fills it is a bulk
-// transfer and moves its pages through a pipe with splice(2) until it calms down. What the receiver does not take at
-// once is kept here, at most `chunk_bytes` (copied) or `splice_bytes` (in a pipe), and nothing more is read until it is
-// gone: then the sender's window closes, as it would without us.
+// Small messages are copied through the worker's buffer (two system calls); a direction that fills it is a
+// bulk transfer and moves its pages through a pipe with splice(2) until it calms down. What the receiver does
+// not take at once is kept here, at most `chunk_bytes` (copied) or `splice_bytes` (in a pipe), and nothing
+// more is read until it is gone: then the sender's window closes, as it would without us.
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "userspace/agent/pipe_pool.h"
+#include "userspace/agent/socket.h"
 
 namespace sluice::agent {
-
-// A socket under edge-triggered epoll: what we believe it can do until the kernel says EAGAIN.
-struct Leg {
-    int fd = -1;
-    bool readable = false;
-    bool writable = false;
-    bool hung_up = false;  // FIN or an error has arrived: read on until recv() tells which
-    bool failed = false;   // an error has: the connection is gone, though bytes may wait to be read
-};
 
 class RelayDirection {
   public:
@@ -31,7 +23,7 @@ class RelayDirection {
     static constexpr std::size_t turn_bytes = 1024 * 1024;
 
     enum class Result : std::uint8_t {
-        waiting,      // for an event on one of the legs
+        waiting,      // for an event on one of the sockets
         yielded,      // could go on: call again when others have had their turn
         finished,     // FIN passed on, after the last byte
         from_failed,  // the sender's connection is gone: RST
@@ -39,7 +31,7 @@ class RelayDirection {
     };
 
     // Moves what can be moved now. `buffer` is the worker's, `chunk_bytes` long.
-    Result pump(Leg& from, Leg& to, PipePool& pipes, std::span<char> buffer);
+    Result pump(Socket& from, Socket& to, PipePool& pipes, std::span<char> buffer);
 
     std::uint64_t bytes() const { return bytes_; }  // handed to the receiver's socket
     bool finished() const { return finished_; }
@@ -48,9 +40,9 @@ class RelayDirection {
   private:
     enum class Step : std::uint8_t { moved, blocked, end_of_stream, from_failed, to_failed };
 
-    Step flush(Leg& to, PipePool& pipes);
-    Step copy(Leg& from, Leg& to, std::span<char> buffer);
-    Step fill_pipe(Leg& from, PipePool& pipes);
+    Step flush(Socket& to, PipePool& pipes);
+    Step copy(Socket& from, Socket& to, std::span<char> buffer);
+    Step fill_pipe(Socket& from, PipePool& pipes);
     void keep(std::span<const char> rest);
 
     std::uint64_t bytes_ = 0;

@@ -1,6 +1,7 @@
 #include "userspace/agent/segments.h"
 
-// The kernel's header, alone: glibc's struct tcp_info lacks the counters, and the two cannot be included together.
+// The kernel's header, alone: glibc's struct tcp_info lacks the counters, and the two cannot be included
+// together.
 #include <linux/tcp.h>
 #include <sys/socket.h>
 

@@ -1,49 +1,52 @@
 #pragma once
-// One of a flow's two sockets before the splice: a descriptor that registers with the reactor only once it has to wait,
-// since most sockets of a busy gateway never do.
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <optional>
+// One of a flow's two TCP sockets, from accept or connect to its end, and what the kernel has told of it.
+// Registers with the reactor only once somebody has to wait, since most clients of a busy gateway have spoken
+// before they are accepted.
+#include <cstdint>
+#include <memory>
 
-#include "policy/address.h"
-#include "userspace/agent/patience.h"
+#include "userspace/agent/reactor.h"
 #include "userspace/datapath/fd.h"
 
 namespace sluice::agent {
 
-enum class WaitFor : std::uint8_t { readable, writable };
-
 class Socket {
   public:
-    Socket() = default;
-    explicit Socket(datapath::Fd fd) : fd_(std::move(fd)) {}  // a non-blocking socket
-    Socket(Socket&&) = default;
-    Socket& operator=(Socket&&) = default;
+    Socket(Reactor& reactor, datapath::Fd fd)
+        : reactor_(reactor), fd_(std::move(fd)) {}  // `fd` is non-blocking
     ~Socket();
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
 
-    int native() const { return waiter_ ? const_cast<Waiter&>(*waiter_).native_handle() : fd_.get(); }
-    explicit operator bool() const { return native() >= 0; }
+    // Edge-triggered: true from the kernel's word on, until whoever reads or writes meets EAGAIN and says so
+    // here.
+    bool readable = false;
+    bool writable = false;
+    bool hung_up = false;  // FIN or an error has arrived: read on until recv() tells which
+    bool failed = false;   // an error has: the connection is gone, though bytes may wait to be read
 
-    // True: ready, or in error, which the next system call tells. False: the patience is over.
-    asio::awaitable<bool> wait(WaitFor what, Patience& patience);
+    int native() const { return fd_.get(); }
 
-    bool readable_now() const;
-    bool read_side_closed() const;  // the peer sent FIN or RST
+    // From now on `subscriber` hears of this socket (nullptr: nobody). False: no room in the reactor.
+    bool subscribe(Subscriber* subscriber);
+    void on_events(std::uint32_t events);  // for the reactor
 
-    // The ways out; the socket is closed afterwards.
-    datapath::Fd release();  // to whoever carries the bytes from now on
-    void reset();            // RST to the peer
-    void vanish();           // closes without a packet: the peer hears nothing (TCP_REPAIR)
+    // The socket is closed afterwards.
+    void reset();   // RST to the peer
+    void vanish();  // without a packet: the peer hears nothing (TCP_REPAIR)
+    void close();   // FIN, or RST when bytes are unread
 
   private:
-    using Waiter = asio::posix::stream_descriptor;
-
+    Reactor& reactor_;
     datapath::Fd fd_;
-    std::optional<Waiter> waiter_;  // owns the descriptor once it exists
+    Subscriber* subscriber_ = nullptr;
+    bool watched_ = false;
 };
 
-void set_option(int fd, int level, int name, int value);  // errors are ignored: for options whose failure shows later
-void reset_and_close(datapath::Fd fd);
+using SocketPtr = std::unique_ptr<Socket>;  // an address that the reactor can keep
 
+void set_option(int fd, int level, int name,
+                int value);  // errors are ignored: for options whose failure shows later
+void reset_and_close(datapath::Fd fd);
 
 }  // namespace sluice::agent

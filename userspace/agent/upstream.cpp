@@ -62,7 +62,8 @@ Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort por
     if (!attempt.fd) attempt.error = errno;
     if (!attempt.fd) return attempt;
     const int fd = attempt.fd.get();
-    // Whatever the peers sent in one segment should leave in one, at once: Nagle was the sender's decision to make.
+    // Whatever the peers sent in one segment should leave in one, at once: Nagle was the sender's decision to
+    // make.
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (source == UpstreamSource::client) {
         attempt.error = bind_to_client(fd, flow.source, port);
@@ -73,28 +74,33 @@ Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort por
     return attempt;
 }
 
-bool port_is_taken(int error) { return error == EADDRINUSE || error == EADDRNOTAVAIL; }
+int pending_error(const Socket& socket) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    ::getsockopt(socket.native(), SOL_SOCKET, SO_ERROR, &error, &length);
+    return error;
+}
+
+bool port_is_taken(int error) {
+    return error == EADDRINUSE || error == EADDRNOTAVAIL;
+}
 
 }  // namespace
 
-asio::awaitable<std::expected<Socket, flow_end>> connect_upstream(const Flow& flow, Patience& patience,
-                                                                  const Config& config) {
+asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(const Flow& flow, Patience& patience,
+                                                                     const Config& config, Reactor& reactor) {
     Attempt attempt = start_connecting(flow, config.upstream_source, SourcePort::of_the_client);
     if (port_is_taken(attempt.error)) {
         attempt = start_connecting(flow, config.upstream_source, SourcePort::any);
     }
-    if (attempt.error == 0) co_return Socket(std::move(attempt.fd));
-    if (attempt.error != EINPROGRESS) co_return std::unexpected(why_not(attempt.error));
+    if (attempt.error != 0 && attempt.error != EINPROGRESS) co_return std::unexpected(why_not(attempt.error));
 
-    Socket socket(std::move(attempt.fd));
-    patience.wait_until(Clock::now() + config.connect_timeout);
-    if (!co_await socket.wait(WaitFor::writable, patience)) {
-        co_return std::unexpected(patience.ended() ? patience.ended_by() : FLOW_END_upstream_timeout);
-    }
-    int error = 0;
-    socklen_t length = sizeof error;
-    ::getsockopt(socket.native(), SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error != 0) co_return std::unexpected(why_not(error));
+    auto socket = std::make_unique<Socket>(reactor, std::move(attempt.fd));
+    patience.last_until(Clock::now() + config.connect_timeout);
+    const bool answered = co_await patience.writable(*socket);
+    if (patience.ended()) co_return std::unexpected(patience.ended_by());
+    if (!answered) co_return std::unexpected(FLOW_END_upstream_timeout);
+    if (socket->failed) co_return std::unexpected(why_not(pending_error(*socket)));
     co_return std::move(socket);
 }
 

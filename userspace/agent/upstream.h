@@ -8,8 +8,9 @@
 
 namespace sluice::agent {
 
-// The error is upstream_refused, upstream_unreachable, upstream_timeout or upstream_failed, or who ended the patience.
-asio::awaitable<std::expected<Socket, flow_end>> connect_upstream(const Flow& flow, Patience& patience,
-                                                                  const Config& config);
+// The error is upstream_refused, upstream_unreachable, upstream_timeout or upstream_failed, or who ended the
+// patience.
+asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(const Flow& flow, Patience& patience,
+                                                                     const Config& config, Reactor& reactor);
 
 }  // namespace sluice::agent

@@ -18,7 +18,8 @@ namespace {
 constexpr int accepts_per_turn = 32;
 // accept(2) failed for want of a resource: the connection stays in the backlog meanwhile.
 constexpr std::chrono::milliseconds accept_pause{100};
-constexpr std::chrono::seconds sweep_interval{1};
+// Flows are listed, timed out and counted at this interval: one that lives shorter never costs a map update.
+constexpr std::chrono::milliseconds sweep_interval{250};
 
 }  // namespace
 
@@ -26,15 +27,18 @@ Worker::Worker(Shared& shared, unsigned number)
     : shared_(shared),
       number_(number),
       work_(asio::make_work_guard(io_)),
+      reactor_(io_),
       deadlines_(io_),
       relay_(io_, {.idle = shared.config.idle_timeout, .half_close = shared.config.half_close_timeout},
              [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
-      second_(io_) {
+      sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {
-        if (auto listener = open_listener(shared.config.capture, family)) listeners_.emplace_back(io_, listener->release());
+        if (auto listener = open_listener(shared.config.capture, family))
+            listeners_.emplace_back(io_, listener->release());
     }
-    for (auto& listener : listeners_) asio::co_spawn(io_, accept_flows(listener), crash_on_exception);
-    asio::co_spawn(io_, sweep_every_second(), crash_on_exception);
+    for (auto& listener : listeners_)
+        asio::co_spawn(io_, accept_flows(listener), crash_on_exception);
+    asio::co_spawn(io_, sweep_for_ever(), crash_on_exception);
 }
 
 Worker::~Worker() {
@@ -55,11 +59,12 @@ void Worker::kill(std::uint64_t flow_id) {
 void Worker::stop() {
     asio::post(io_, [this] {
         stopping_ = true;
-        for (auto& listener : listeners_) listener.close();
-        second_.cancel();
+        for (auto& listener : listeners_)
+            listener.close();
+        sweep_timer_.cancel();
         deadlines_.stop();
         relay_.end_all(FLOW_END_stopped);
-        relay_.stop();
+        reactor_.stop();
         work_.reset();
     });
     thread_.join();
@@ -75,7 +80,8 @@ PeekLimits Worker::peek_limits() const {
 asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& listener) {
     asio::steady_timer pause(io_);
     while (!stopping_) {
-        co_await listener.async_wait(asio::posix::stream_descriptor::wait_read, asio::as_tuple(asio::use_awaitable));
+        co_await listener.async_wait(asio::posix::stream_descriptor::wait_read,
+                                     asio::as_tuple(asio::use_awaitable));
         int error = 0;
         for (int i = 0; i < accepts_per_turn && error == 0 && !stopping_; ++i) {
             auto accepted = accept_one(listener.native_handle());
@@ -85,7 +91,8 @@ asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& liste
             }
             open_flow(std::move(accepted->socket), accepted->source);
         }
-        const bool lacks_resources = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+        const bool lacks_resources =
+            error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
         if (!lacks_resources) continue;
         totals_.ends[FLOW_END_descriptor_limit].fetch_add(1, std::memory_order_relaxed);
         pause.expires_after(accept_pause);
@@ -106,7 +113,9 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
         return finish(std::move(flow), full ? shared_.limit_word : FLOW_END_not_redirected);
     }
     flow->destination = *destination;
-    asio::co_spawn(io_, run_flow(*this, std::move(flow), Socket(std::move(socket))), crash_on_exception);
+    asio::co_spawn(io_,
+                   run_flow(*this, std::move(flow), std::make_unique<Socket>(reactor_, std::move(socket))),
+                   crash_on_exception);
 }
 
 flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
@@ -128,16 +137,13 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;
 }
 
-void Worker::splice(std::unique_ptr<Flow> flow, datapath::Fd client, datapath::Fd server) {
+void Worker::splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
     flow->state = FLOW_STATE_spliced;
     flow->mode = SPLICE_MODE_relay;
-    flow->reason = shared_.config.splice == SpliceChoice::relay ? SPLICE_REASON_configured : SPLICE_REASON_automatic;
+    flow->reason =
+        shared_.config.splice == SpliceChoice::relay ? SPLICE_REASON_configured : SPLICE_REASON_automatic;
     flow->times.spliced = flow->times.active = Clock::now();
-    publish(*flow);
-    if (relay_.take(flow, client, server)) return;
-    reset_and_close(std::move(client));
-    reset_and_close(std::move(server));
-    finish(std::move(flow), FLOW_END_descriptor_limit);
+    relay_.take(std::move(flow), std::move(client), std::move(server));
 }
 
 void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
@@ -147,14 +153,16 @@ void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
     if (!flow->judged || flow->outcome.log) log_end(shared_.log, *flow, end);
 }
 
-void Worker::publish(Flow& flow) { flow.listed = shared_.table.put(flow.record()) || flow.listed; }
+void Worker::publish(Flow& flow) {
+    flow.listed = shared_.table.put(flow.record()) || flow.listed;
+}
 
-asio::awaitable<void> Worker::sweep_every_second() {
+asio::awaitable<void> Worker::sweep_for_ever() {
     while (!stopping_) {
-        second_.expires_after(sweep_interval);
-        co_await second_.async_wait(asio::as_tuple(asio::use_awaitable));
+        sweep_timer_.expires_after(sweep_interval);
+        co_await sweep_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
         relay_.sweep([this](Flow& flow) { publish(flow); });
-        // A flow that is still being set up after a second is one that somebody may look for.
+        // A flow that is still being set up by now is one that somebody may look for.
         deadlines_.for_each_flow([this](Patience& patience) {
             Flow& flow = patience.flow();
             if (!flow.listed && Clock::now() - flow.times.accepted >= sweep_interval) publish(flow);

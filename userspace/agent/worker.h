@@ -1,6 +1,6 @@
 #pragma once
-// One core's share of the gateway: a thread with its own io_context, listeners, flows and relay. Workers share nothing
-// but what Shared names.
+// One core's share of the gateway: a thread with its own io_context, listeners, flows and relay. Workers
+// share nothing but what Shared names.
 #include <array>
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
@@ -53,28 +53,31 @@ class Worker {
 
     // For run_flow, on this worker's thread.
     Deadlines& deadlines() { return deadlines_; }
+    Reactor& reactor() { return reactor_; }
     const Config& config() const { return shared_.config; }
     PeekLimits peek_limits() const;
 
-    // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else how it ends.
+    // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else
+    // how it ends.
     flow_end judge(Flow& flow, Opening& opening, const Patience& patience);
-    void splice(std::unique_ptr<Flow> flow, datapath::Fd client, datapath::Fd server);
+    void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
   private:
     asio::awaitable<void> accept_flows(asio::posix::stream_descriptor& listener);
     void open_flow(datapath::Fd socket, const policy::Endpoint& source);
-    asio::awaitable<void> sweep_every_second();
+    asio::awaitable<void> sweep_for_ever();
     void publish(Flow& flow);
 
     Shared& shared_;
     unsigned number_;
     asio::io_context io_{1};
     asio::executor_work_guard<asio::io_context::executor_type> work_;
+    Reactor reactor_;
     Deadlines deadlines_;
     Relay relay_;
     std::vector<asio::posix::stream_descriptor> listeners_;
-    asio::steady_timer second_;
+    asio::steady_timer sweep_timer_;
     Totals totals_;
     bool stopping_ = false;
     std::thread thread_;

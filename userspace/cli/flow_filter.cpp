@@ -18,7 +18,8 @@ using Parsed = std::expected<Condition, std::string>;
 Parsed address_condition(const std::string& value, flow_endpoint flow_record::* side) {
     const auto cidr = policy::Cidr::parse(value);
     if (!cidr) return std::unexpected("'" + value + "' is not an address or prefix");
-    return [cidr = *cidr, side](const flow_record& flow) { return cidr.contains(endpoint(flow.*side).address); };
+    return
+        [cidr = *cidr, side](const flow_record& flow) { return cidr.contains(endpoint(flow.*side).address); };
 }
 
 Parsed number_condition(const std::string& value, std::uint64_t (*of)(const flow_record&)) {
@@ -38,7 +39,9 @@ Parsed name_condition(const std::string& value) {
     const bool has_notation = value.find(':') != std::string::npos;
     auto pattern = policy::NamePattern::parse(has_notation ? value : "exact:" + value);
     if (!pattern) return std::unexpected(pattern.error());
-    return [pattern = std::move(*pattern)](const flow_record& flow) { return pattern.matches(server_name(flow)); };
+    return [pattern = std::move(*pattern)](const flow_record& flow) {
+        return pattern.matches(server_name(flow));
+    };
 }
 
 Parsed text_condition(const std::string& word) {
@@ -56,22 +59,27 @@ Parsed condition(const std::string& term) {
     const std::string value = term.substr(equals + 1);
     if (key == "source") return address_condition(value, &flow_record::source);
     if (key == "destination") return address_condition(value, &flow_record::destination);
-    if (key == "id") return number_condition(value, [](const flow_record& flow) -> std::uint64_t { return flow.id; });
+    if (key == "id")
+        return number_condition(value, [](const flow_record& flow) -> std::uint64_t { return flow.id; });
     if (key == "port") {
-        return number_condition(value, [](const flow_record& flow) -> std::uint64_t { return flow.destination.port; });
+        return number_condition(
+            value, [](const flow_record& flow) -> std::uint64_t { return flow.destination.port; });
     }
     if (key == "server_name") return name_condition(value);
     if (key == "protocol") return word_condition(value, protocol);
     if (key == "rule") return word_condition(value, rule);
     if (key == "mode") {
-        return word_condition(value, [](const flow_record& flow) { return datapath::splice_mode_word(flow.mode); });
+        return word_condition(value,
+                              [](const flow_record& flow) { return datapath::splice_mode_word(flow.mode); });
     }
     if (key == "state") {
-        return word_condition(value, [](const flow_record& flow) { return datapath::flow_state_word(flow.state); });
+        return word_condition(value,
+                              [](const flow_record& flow) { return datapath::flow_state_word(flow.state); });
     }
-    return std::unexpected("'" + key +
-                           "' is not a column: expected id, source, destination, port, server_name, protocol, rule, "
-                           "mode or state");
+    return std::unexpected(
+        "'" + key +
+        "' is not a column: expected id, source, destination, port, server_name, protocol, rule, "
+        "mode or state");
 }
 
 }  // namespace

@@ -20,7 +20,9 @@ std::string_view text_of(const char (&field)[N]) {
     return {field, ::strnlen(field, N)};
 }
 
-std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) { return now_ns > then_ns ? now_ns - then_ns : 0; }
+std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) {
+    return now_ns > then_ns ? now_ns - then_ns : 0;
+}
 
 using Row = std::vector<std::string>;
 
@@ -32,7 +34,8 @@ Row row(const flow_record& flow, std::uint64_t now_ns) {
             name.empty() ? "-" : name,
             std::string(protocol(flow)),
             rule(flow).empty() ? "-" : text::printable(rule(flow)),
-            fmt::format("{} ({})", datapath::splice_mode_word(flow.mode), datapath::splice_reason_word(flow.reason)),
+            fmt::format("{} ({})", datapath::splice_mode_word(flow.mode),
+                        datapath::splice_reason_word(flow.reason)),
             std::string(datapath::flow_state_word(flow.state)),
             human_bytes(flow.up.bytes),
             human_bytes(flow.down.bytes),
@@ -44,11 +47,16 @@ Row row(const flow_record& flow, std::uint64_t now_ns) {
 
 policy::Endpoint endpoint(const flow_endpoint& endpoint) {
     const std::span<const std::uint8_t, 16> bytes(endpoint.address);
-    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes), endpoint.port};
+    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes),
+            endpoint.port};
 }
 
-std::string_view server_name(const flow_record& flow) { return text_of(flow.server_name); }
-std::string_view rule(const flow_record& flow) { return text_of(flow.rule); }
+std::string_view server_name(const flow_record& flow) {
+    return text_of(flow.server_name);
+}
+std::string_view rule(const flow_record& flow) {
+    return text_of(flow.rule);
+}
 
 std::string_view protocol(const flow_record& flow) {
     const std::string_view word = datapath::flow_protocol_word(flow.protocol);
@@ -75,16 +83,19 @@ void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t
 }
 
 std::string table(const std::vector<flow_record>& flows, std::uint64_t now_ns) {
-    std::vector<Row> rows = {{"ID", "SOURCE", "DESTINATION", "SERVER NAME", "PROTOCOL", "RULE", "MODE", "STATE", "UP",
-                              "DOWN", "AGE", "IDLE"}};
-    for (const auto& flow : flows) rows.push_back(row(flow, now_ns));
+    std::vector<Row> rows = {{"ID", "SOURCE", "DESTINATION", "SERVER NAME", "PROTOCOL", "RULE", "MODE",
+                              "STATE", "UP", "DOWN", "AGE", "IDLE"}};
+    for (const auto& flow : flows)
+        rows.push_back(row(flow, now_ns));
     std::vector<std::size_t> widths(rows.front().size());
     for (const auto& cells : rows) {
-        for (std::size_t i = 0; i < cells.size(); ++i) widths[i] = std::max(widths[i], cells[i].size());
+        for (std::size_t i = 0; i < cells.size(); ++i)
+            widths[i] = std::max(widths[i], cells[i].size());
     }
     std::string out;
     for (const auto& cells : rows) {
-        for (std::size_t i = 0; i + 1 < cells.size(); ++i) out += fmt::format("{:<{}}  ", cells[i], widths[i]);
+        for (std::size_t i = 0; i + 1 < cells.size(); ++i)
+            out += fmt::format("{:<{}}  ", cells[i], widths[i]);
         out += cells.back() + "\n";
     }
     return out;
@@ -99,13 +110,15 @@ std::string human_bytes(std::uint64_t bytes) {
     if (bytes < 1024) return fmt::format("{} B", bytes);
     double value = static_cast<double>(bytes) / 1024;
     std::size_t unit = 0;
-    for (; value >= 1024 && unit + 1 < units.size(); ++unit) value /= 1024;
+    for (; value >= 1024 && unit + 1 < units.size(); ++unit)
+        value /= 1024;
     return fmt::format("{:.1f} {}", value, units[unit]);
 }
 
 std::string human_duration(std::uint64_t ns) {
     const std::uint64_t seconds = ns / ns_per_second;
-    if (seconds < 10) return fmt::format("{:.1f}s", static_cast<double>(ns) / static_cast<double>(ns_per_second));
+    if (seconds < 10)
+        return fmt::format("{:.1f}s", static_cast<double>(ns) / static_cast<double>(ns_per_second));
     if (seconds < 60) return fmt::format("{}s", seconds);
     if (seconds < 3600) return fmt::format("{}m{:02}s", seconds / 60, seconds % 60);
     if (seconds < 86400) return fmt::format("{}h{:02}m", seconds / 3600, seconds / 60 % 60);

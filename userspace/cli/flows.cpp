@@ -86,14 +86,16 @@ int kill_one(datapath::FlowTable& table, std::uint64_t id) {
         if (!table.find(id)) return 0;
         std::this_thread::sleep_for(kill_poll);
     }
-    std::fprintf(stderr, "sluice flows kill: %llu: the agent did not answer\n", static_cast<unsigned long long>(id));
+    std::fprintf(stderr, "sluice flows kill: %llu: the agent did not answer\n",
+                 static_cast<unsigned long long>(id));
     return 1;
 }
 
 int kill_all(const std::string& state_directory, const std::vector<std::uint64_t>& ids) {
     auto table = datapath::FlowTable::open(state_directory);
     int exit_code = 0;
-    for (const auto id : ids) exit_code |= kill_one(table, id);
+    for (const auto id : ids)
+        exit_code |= kill_one(table, id);
     return exit_code;
 }
 
@@ -104,13 +106,15 @@ void add_flows(CLI::App& app, const std::string& state_directory, int& exit_code
     CLI::App* flows = app.add_subcommand("flows", "live flows");
     flows->add_flag("-w,--watch", options->watch, "again every second");
     flows->add_flag("--json", options->json, "one JSON object a line");
-    flows->add_option("FILTER", options->filter,
-                      "only flows that all terms hold for: source=CIDR destination=CIDR port=N server_name=PATTERN "
-                      "protocol=P rule=R mode=M state=S id=N, or a word that occurs in one of these");
+    flows->add_option(
+        "FILTER", options->filter,
+        "only flows that all terms hold for: source=CIDR destination=CIDR port=N server_name=PATTERN "
+        "protocol=P rule=R mode=M state=S id=N, or a word that occurs in one of these");
     CLI::App* kill = flows->add_subcommand("kill", "ends flows: both sides get an RST");
     kill->add_option("ID", options->kill, "of the flow, as `sluice flows` shows it")->required();
     flows->callback([options, kill, &state_directory, &exit_code] {
-        exit_code = kill->parsed() ? kill_all(state_directory, options->kill) : show(state_directory, *options);
+        exit_code =
+            kill->parsed() ? kill_all(state_directory, options->kill) : show(state_directory, *options);
     });
 }
 

@@ -12,7 +12,8 @@ namespace sluice::cli {
 namespace {
 
 std::string_view splice_choice(const agent_record& agent) {
-    return agent.splice_configured == SPLICE_MODE_none ? "auto" : datapath::splice_mode_word(agent.splice_configured);
+    return agent.splice_configured == SPLICE_MODE_none ? "auto"
+                                                       : datapath::splice_mode_word(agent.splice_configured);
 }
 
 void print_json(const agent_record& agent, bool running) {
@@ -41,7 +42,9 @@ void print_json(const agent_record& agent, bool running) {
 }
 
 void print_text(const agent_record& agent, bool running) {
-    const auto line = [](std::string_view what, const std::string& value) { fmt::print("{:<22}{}\n", what, value); };
+    const auto line = [](std::string_view what, const std::string& value) {
+        fmt::print("{:<22}{}\n", what, value);
+    };
     if (running) {
         line("agent", fmt::format("running, pid {}, version {}, up {}", agent.pid, agent.version,
                                   human_duration(monotonic_ns() - agent.started_ns)));

@@ -70,8 +70,8 @@ void check_abi_version(const Fd& agent_map, const std::string& directory) {
     std::memcpy(&version, value.data(), std::min(value.size(), sizeof version));
     const bool never_written = version == 0;
     if (never_written || version == FLOW_ABI_VERSION) return;
-    throw StateError(directory + ": written by another version of sluice (flow ABI " + std::to_string(version) +
-                     ", this one has " + std::to_string(FLOW_ABI_VERSION) + ")");
+    throw StateError(directory + ": written by another version of sluice (flow ABI " +
+                     std::to_string(version) + ", this one has " + std::to_string(FLOW_ABI_VERSION) + ")");
 }
 
 struct SkeletonDeleter {
@@ -87,10 +87,12 @@ void load_and_pin(const std::string& directory) {
     bpf_object__for_each_map(map, skeleton->obj) {
         bpf_map__set_pin_path(map, (directory + "/" + bpf_map__name(map)).c_str());
     }
-    if (int error = flow_table__load(skeleton.get()); error != 0) fail("loading the flow table into " + directory, -error);
+    if (int error = flow_table__load(skeleton.get()); error != 0)
+        fail("loading the flow table into " + directory, -error);
     const std::string program = directory + "/kill_flow";
     ::unlink(program.c_str());
-    if (int error = bpf_program__pin(skeleton->progs.kill_flow, program.c_str()); error != 0) fail(program, -error);
+    if (int error = bpf_program__pin(skeleton->progs.kill_flow, program.c_str()); error != 0)
+        fail(program, -error);
 }
 
 int silence(libbpf_print_level, const char*, va_list) {
@@ -99,11 +101,21 @@ int silence(libbpf_print_level, const char*, va_list) {
 
 }  // namespace
 
-std::string_view flow_end_word(unsigned value) { return word(flow_end_words, value); }
-std::string_view splice_mode_word(unsigned value) { return word(splice_mode_words, value); }
-std::string_view splice_reason_word(unsigned value) { return word(splice_reason_words, value); }
-std::string_view flow_protocol_word(unsigned value) { return word(flow_protocol_words, value); }
-std::string_view flow_state_word(unsigned value) { return word(flow_state_words, value); }
+std::string_view flow_end_word(unsigned value) {
+    return word(flow_end_words, value);
+}
+std::string_view splice_mode_word(unsigned value) {
+    return word(splice_mode_words, value);
+}
+std::string_view splice_reason_word(unsigned value) {
+    return word(splice_reason_words, value);
+}
+std::string_view flow_protocol_word(unsigned value) {
+    return word(flow_protocol_words, value);
+}
+std::string_view flow_state_word(unsigned value) {
+    return word(flow_state_words, value);
+}
 
 struct FlowTable::Handles {
     std::string path;
@@ -145,7 +157,8 @@ FlowTable FlowTable::own(const std::string& directory) {
     handles->directory = open_directory(directory);
     if (!handles->directory) fail(directory, errno);
     if (flock(handles->directory.get(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK) throw StateError(directory + ": another sluice agent is running with this state");
+        if (errno == EWOULDBLOCK)
+            throw StateError(directory + ": another sluice agent is running with this state");
         fail(directory, errno);
     }
     if (const Fd agent = open_pinned(directory + "/agent")) check_abi_version(agent, directory);
@@ -169,7 +182,8 @@ FlowTable FlowTable::open(const std::string& directory) {
     handles->path = directory;
     handles->directory = open_directory(directory);
     if (!handles->directory && errno == ENOENT) {
-        throw StateError(directory + ": no flow table here: no agent has run with this state since the last boot");
+        throw StateError(directory +
+                         ": no flow table here: no agent has run with this state since the last boot");
     }
     if (!handles->directory) fail(directory, errno);
     if (const Fd agent = open_pinned(directory + "/agent")) check_abi_version(agent, directory);
@@ -181,7 +195,9 @@ bool FlowTable::put(const flow_record& record) {
     return bpf_map_update_elem(handles_->flows.get(), &record.id, &record, BPF_ANY) == 0;
 }
 
-void FlowTable::erase(std::uint64_t id) { bpf_map_delete_elem(handles_->flows.get(), &id); }
+void FlowTable::erase(std::uint64_t id) {
+    bpf_map_delete_elem(handles_->flows.get(), &id);
+}
 
 std::optional<flow_record> FlowTable::find(std::uint64_t id) const {
     flow_record record{};
@@ -235,7 +251,9 @@ bool FlowTable::request_kill(std::uint64_t id) {
     return bpf_prog_test_run_opts(handles_->kill_flow.get(), &options) == 0 && options.retval == 0;
 }
 
-int FlowTable::events_fd() const { return ring_buffer__epoll_fd(handles_->ring.get()); }
+int FlowTable::events_fd() const {
+    return ring_buffer__epoll_fd(handles_->ring.get());
+}
 
 void FlowTable::read_events(const std::function<void(std::uint64_t)>& kill) {
     handles_->kill = kill;

@@ -1,9 +1,9 @@
 #pragma once
-// The flow table: pinned BPF maps in a state directory on bpffs (default /sys/fs/bpf/sluice), shared by the agent that
-// writes them and the CLI that reads them, also while no agent runs. Layout: bpf/flow_abi.h.
+// The flow table: pinned BPF maps in a state directory on bpffs (default /sys/fs/bpf/sluice), shared by the
+// agent that writes them and the CLI that reads them, also while no agent runs. Layout: bpf/flow_abi.h.
 //
-// Who is alive is told by a lock, not by a record: the agent holds flock(2) on the directory for as long as it lives,
-// and the kernel takes it away from a killed one.
+// Who is alive is told by a lock, not by a record: the agent holds flock(2) on the directory for as long as
+// it lives, and the kernel takes it away from a killed one.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,8 +35,9 @@ struct StateError : std::runtime_error {
 
 class FlowTable {
   public:
-    // For the agent: takes the lock, loads and pins what is missing, adopts what is there, mounts bpffs on /sys/fs/bpf if
-    // nothing is mounted. Throws StateError, also when another agent holds the lock or the maps have another ABI version.
+    // For the agent: takes the lock, loads and pins what is missing, adopts what is there, mounts bpffs on
+    // /sys/fs/bpf if nothing is mounted. Throws StateError, also when another agent holds the lock or the
+    // maps have another ABI version.
     static FlowTable own(const std::string& directory);
 
     // For readers. Throws StateError; in particular when no agent has ever run with this directory.

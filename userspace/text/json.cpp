@@ -3,7 +3,9 @@
 namespace sluice::text {
 namespace {
 
-bool is_printable(char c) { return c >= 0x20 && c < 0x7f; }
+bool is_printable(char c) {
+    return c >= 0x20 && c < 0x7f;
+}
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 #pragma once
-// JSON out, one object per line, for logs and for --json. Text may come from an attacker: every byte outside printable
-// ASCII is escaped (\u00XX), so that no line can break out of its quotes, a log file or a terminal.
+// JSON out, one object per line, for logs and for --json. Text may come from an attacker: every byte outside
+// printable ASCII is escaped (\u00XX), so that no line can break out of its quotes, a log file or a terminal.
 #include <fmt/format.h>
 
 #include <concepts>
