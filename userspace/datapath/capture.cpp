@@ -1,0 +1,205 @@
+#include "userspace/datapath/capture.h"
+
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+
+#include <bit>
+#include <set>
+#include <string_view>
+
+#include "userspace/datapath/nft.h"
+#include "userspace/datapath/routing.h"
+
+namespace sluice::datapath {
+
+namespace {
+
+const std::string table_object = "nftables table inet sluice";
+constexpr std::uint32_t rule_priority_of_main = 32766;
+
+void require(bool holds, const std::string& what) {
+    if (!holds) throw CaptureError("capture: " + what);
+}
+
+void validate(const CaptureConfig& config) {
+    require(!config.interfaces.empty(), "no interface is named");
+    for (const std::string& name : config.interfaces) {
+        const bool printable = name.find_first_of("\"\\/* \t\n") == name.npos;
+        require(!name.empty() && name.size() < IF_NAMESIZE && printable,
+                "'" + name + "' is no interface name");
+    }
+    require(config.port != 0, "the listener's port is 0");
+    require(std::has_single_bit(config.mark), "the mark must be a single bit");
+    const std::uint32_t table = config.routing_table;
+    require(
+        table > 0 && table < rule_priority_of_main && (table < RT_TABLE_DEFAULT || table > RT_TABLE_LOCAL),
+        "routing table " + std::to_string(table) + " is not within 1..32765 or is one of the system's own");
+}
+
+std::string hexadecimal(std::uint32_t value) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text = "0x00000000";
+    for (std::size_t i = text.size(); value != 0; value >>= 4)
+        text[--i] = digits[value & 15];
+    return text;
+}
+
+// `a, b, c` in a fixed order, each once: the same configuration gives the same text.
+template <class Range, class ToText>
+std::string list(const Range& range, ToText&& to_text) {
+    std::set<std::string> texts;
+    for (const auto& element : range)
+        texts.insert(to_text(element));
+    std::string joined;
+    for (const std::string& text : texts)
+        joined += (joined.empty() ? "" : ", ") + text;
+    return joined;
+}
+
+// A named set, as only those merge elements that overlap.
+std::string named_set(std::string_view name, std::string_view type, const std::string& elements) {
+    if (elements.empty()) return {};
+    return "    set " + std::string(name) + " {\n        type " + std::string(type) +
+           "\n        flags interval\n        auto-merge\n        elements = { " + elements + " }\n    }\n";
+}
+
+std::string ports_text(const std::vector<policy::PortRange>& ports) {
+    return list(ports, [](const policy::PortRange& range) { return range.to_string(); });
+}
+
+std::string prefixes_text(const std::vector<policy::Cidr>& prefixes, bool v4) {
+    std::vector<policy::Cidr> family;
+    for (const policy::Cidr& prefix : prefixes) {
+        if (prefix.address().is_v4() == v4) family.push_back(prefix);
+    }
+    return list(family, [](const policy::Cidr& prefix) { return prefix.to_string(); });
+}
+
+std::string sets(const CaptureConfig& config) {
+    return named_set("ports", "inet_service", ports_text(config.ports)) +
+           named_set("exclude_ports", "inet_service", ports_text(config.exclude_ports)) +
+           named_set("exclude_sources_v4", "ipv4_addr", prefixes_text(config.exclude_sources, true)) +
+           named_set("exclude_sources_v6", "ipv6_addr", prefixes_text(config.exclude_sources, false)) +
+           named_set("exclude_destinations_v4", "ipv4_addr",
+                     prefixes_text(config.exclude_destinations, true)) +
+           named_set("exclude_destinations_v6", "ipv6_addr",
+                     prefixes_text(config.exclude_destinations, false));
+}
+
+// Returns from `clients`: these packets are forwarded as if there were no sluice.
+std::string exclusions(const CaptureConfig& config) {
+    std::string rules;
+    const auto exclude = [&](std::string_view match, std::string_view set, const std::string& elements) {
+        if (elements.empty()) return;
+        rules += "        " + std::string(match) + " @" + std::string(set) + " return\n";
+    };
+    exclude("ip saddr", "exclude_sources_v4", prefixes_text(config.exclude_sources, true));
+    exclude("ip6 saddr", "exclude_sources_v6", prefixes_text(config.exclude_sources, false));
+    exclude("ip daddr", "exclude_destinations_v4", prefixes_text(config.exclude_destinations, true));
+    exclude("ip6 daddr", "exclude_destinations_v6", prefixes_text(config.exclude_destinations, false));
+    exclude("th dport", "exclude_ports", ports_text(config.exclude_ports));
+    return rules;
+}
+
+// Where a captured packet ends: at the listener, or, as the tproxy statements do not match while nobody
+// listens, at the drop.
+std::string agent_chain(const CaptureConfig& config, const std::string& set_mark) {
+    const std::string port = std::to_string(config.port);
+    std::string chain = "    chain agent {\n";
+    chain +=
+        "        meta nfproto ipv4 meta l4proto tcp tproxy ip to 127.0.0.1:" + port + set_mark + " accept\n";
+    chain +=
+        "        meta nfproto ipv6 meta l4proto tcp tproxy ip6 to [::1]:" + port + set_mark + " accept\n";
+    if (!config.fail_open) chain += "        counter drop comment \"fail closed: no agent is listening\"\n";
+    return chain + "    }\n";
+}
+
+// Packets of the captured interfaces.
+//
+// A SYN starts a flow of a client and is captured. What is left are segments that no socket of ours takes
+// (that rule came first): answers in a connection that was opened from elsewhere, or in an excluded one that
+// comes back through the same interface (a gateway with one interface), which must pass; and flows that
+// clients opened before the capture. Without connection tracking the ports must tell the two apart. From an
+// ephemeral port (32768 and up: Linux, and the IANA range of the others) to a port below is a client's: the
+// listener answers it with RST. Anything else passes.
+//
+// QUIC is all of UDP 443, and on the other captured ports packets with QUIC's long header (RFC 9000 17.2) of
+// version 1 or 2 (RFC 9369), without which no connection begins: DNS and the like on a captured port number
+// must pass.
+std::string clients_chain(const CaptureConfig& config) {
+    const std::string ports = config.ports.empty() ? "" : " tcp dport @ports";
+    const std::string udp_ports = config.ports.empty() ? "meta l4proto udp" : "udp dport @ports";
+    const std::string reject = " counter reject with icmpx port-unreachable comment ";
+    std::string chain = "    chain clients {\n";
+    chain += exclusions(config);
+    chain +=
+        "        fib daddr type { local, broadcast, multicast } return comment \"for the gateway itself\"\n";
+    chain += "        tcp flags & (syn | ack) == syn" + ports + " goto agent comment \"a new flow\"\n";
+    chain += "        tcp sport 32768-65535 tcp dport 1-32767" + ports +
+             " goto agent comment \"an old flow: RST\"\n";
+    if (config.quic_reject) {
+        chain += "        " + udp_ports + " udp dport 443" + reject + "\"QUIC: fall back to TCP\"\n";
+        chain += "        " + udp_ports + " @th,64,8 & 0xc0 == 0xc0 @th,72,32 { 0x00000001, 0x6b3343cf }" +
+                 reject + "\"QUIC on another port\"\n";
+    }
+    return chain + "    }\n";
+}
+
+// The agent's sockets come first: theirs are the packets of both legs, from any interface, and the ICMP
+// errors about them (an upstream socket with a client's address would otherwise never hear of a smaller MTU
+// or a refusal). A lone SYN is left out, as it belongs to no connection yet but could meet another program's
+// transparent listener. No `socket wildcard`: it does not match in TIME_WAIT, and the last FIN of a server
+// would be forwarded to the client.
+std::string prerouting_chain(const CaptureConfig& config, const std::string& set_mark) {
+    const std::string interfaces =
+        list(config.interfaces, [](const std::string& name) { return '"' + name + '"'; });
+    return "    chain prerouting {\n"
+           "        type filter hook prerouting priority mangle; policy accept;\n"
+           "        meta l4proto tcp tcp flags & (syn | ack) != syn socket transparent 1" +
+           set_mark +
+           " accept comment \"of the agent's sockets\"\n"
+           "        meta l4proto { icmp, ipv6-icmp } socket transparent 1" +
+           set_mark +
+           " accept comment \"errors for them\"\n"
+           "        iifname { " +
+           interfaces +
+           " } meta l4proto { tcp, udp } jump clients\n"
+           "    }\n";
+}
+
+}  // namespace
+
+std::string capture_ruleset(const CaptureConfig& config) {
+    validate(config);
+    const std::string mark = hexadecimal(config.mark);
+    const std::string set_mark = " meta mark set meta mark | " + mark;
+    return "table inet sluice {}\n"
+           "delete table inet sluice\n"
+           "table inet sluice {\n" +
+           sets(config) + agent_chain(config, set_mark) + clients_chain(config) +
+           prerouting_chain(config, set_mark) + "}\n";
+}
+
+void install_capture(const CaptureConfig& config) {
+    if (!config.install) return;
+    const std::string ruleset = capture_ruleset(config);
+    try {
+        install_routing(config.mark, config.routing_table);
+        run_nft(table_object, ruleset);
+    } catch (const CaptureError&) {
+        try {
+            remove_capture(config);
+        } catch (
+            const CaptureError&) {  // the first failure says why; without privileges this one only repeats it
+        }
+        throw;
+    }
+}
+
+void remove_capture(const CaptureConfig& config) {
+    if (!config.install) return;
+    run_nft(table_object, "table inet sluice {}\ndelete table inet sluice\n");
+    remove_routing();
+}
+
+}  // namespace sluice::datapath
