@@ -16,7 +16,8 @@ class IpAddress {
     IpAddress() = default;  // 0.0.0.0
     static IpAddress v4(std::span<const std::uint8_t, 4> network_order);
     static IpAddress v6(std::span<const std::uint8_t, 16> network_order);  // v4-mapped becomes IPv4
-    static std::optional<IpAddress> parse(std::string_view text);  // dotted quad or RFC 4291 text, no brackets, no zone
+    static std::optional<IpAddress> parse(
+        std::string_view text);  // dotted quad or RFC 4291 text, no brackets, no zone
 
     bool is_v4() const { return v4_; }
     std::span<const std::uint8_t> bytes() const { return {bytes_.data(), v4_ ? 4u : 16u}; }  // network order
@@ -38,7 +39,8 @@ struct Endpoint {
     friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };
 
-// A prefix. A bare address is a prefix of full length. Host bits must be zero: 10.0.0.1/8 is an error, not 10.0.0.0/8.
+// A prefix. A bare address is a prefix of full length. Host bits must be zero: 10.0.0.1/8 is an error,
+// not 10.0.0.0/8.
 class Cidr {
   public:
     static std::optional<Cidr> parse(std::string_view text);

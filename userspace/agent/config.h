@@ -1,8 +1,9 @@
 #pragma once
-// What an operator says in the configuration file. docs/configuration.md has the format; every member's default is
-// what holds when the file is silent.
+// What an operator says in the configuration file. docs/configuration.md has the format; every member's
+// default is what holds when the file is silent.
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,21 +24,26 @@ struct Config {
     datapath::CaptureConfig capture;
     UpstreamSource upstream_source = UpstreamSource::client;
     SpliceChoice splice = SpliceChoice::automatic;
-    std::uint32_t hello_bytes_max = 65536;  // 1024..1048576
+    std::uint32_t hello_bytes_max = 65536;
     std::chrono::milliseconds hello_deadline{10'000};
-    std::chrono::milliseconds silence{250};
+    std::chrono::milliseconds silence{250};  // at most hello_deadline
     std::chrono::milliseconds connect_timeout{10'000};
     std::chrono::seconds idle_timeout{3600};
     std::chrono::seconds half_close_timeout{300};
-    std::uint32_t flows_max = 0;  // 0: as many as the descriptor limit allows
-    std::uint32_t workers = 0;    // 0: one per core
-    std::shared_ptr<const policy::Policy> policy;
+    std::uint32_t flows_max = 0;                   // 0: as many as the descriptor limit allows
+    std::uint32_t workers = 0;                     // 0: one per core
+    std::shared_ptr<const policy::Policy> policy;  // never null
 };
 
-// Reads a whole file; throws policy::FileError (one line: file, line, column, what was expected).
+// Reads a whole file; throws policy::FileError (one line: file, line, column, what was expected). Touches
+// nothing but the file, so it may be called at any time, as for a reload.
 Config read_config(const std::string& path);
 
-// What `sluice run --interface IF ...` without a file means: capture all TCP of these interfaces, allow all, log all.
+// The same for a text already read; `file` is its name in errors.
+Config parse_config(const std::string& file, const std::string& text);
+
+// What `sluice run --interface IF ...` without a file means: capture all TCP of these interfaces, allow all,
+// log all, malformed hellos too. Throws policy::FileError for what cannot be an interface's name.
 Config default_config(std::vector<std::string> interfaces);
 
 }  // namespace sluice::agent

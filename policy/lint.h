@@ -1,0 +1,20 @@
+#pragma once
+// What a policy says but can hardly mean. Few and certain: a warning that is wrong teaches people to skip
+// them all.
+#include <string>
+#include <vector>
+
+#include "policy/policy.h"
+
+namespace sluice::policy {
+
+struct Warning {
+    int line;  // of the rule, 1-based, as is the column
+    int column;
+    std::string message;
+};
+
+// In the order of the rules.
+std::vector<Warning> lint(const Policy& policy);
+
+}  // namespace sluice::policy

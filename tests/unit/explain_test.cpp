@@ -1,0 +1,155 @@
+// `sluice check` and `sluice explain`, as an operator meets them: what is printed and the exit code.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "userspace/cli/commands.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr const char* policy_text = R"(capture: {interfaces: lan0}
+policy:
+  default: {action: deny, style: drop}
+  malformed: allow
+  rules:
+    - {name: partners, source: 10.0.0.0/8, server_name: ['exact:a.example', 'suffix:example.com'], action: allow}
+    - {name: no-ssh, port: 22, action: deny, log: false}
+    - {name: lab, destination: 192.0.2.0/24, protocol: [tls, ssh], action: deny, style: alert}
+)";
+
+struct Result {
+    int exit_code = -1;
+    std::string out;
+    std::string err;
+};
+
+class Explain : public testing::Test {
+  protected:
+    void SetUp() override { write(policy_text); }
+    void TearDown() override { std::remove(path_.c_str()); }
+
+    void write(const std::string& text) { std::ofstream(path_) << text; }
+
+    Result run(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"-c", path_});
+        std::ranges::reverse(arguments);  // as CLI11 wants them
+        CLI::App app;
+        Result result;
+        add_check(app, result.exit_code);
+        add_explain(app, result.exit_code);
+        testing::internal::CaptureStdout();
+        testing::internal::CaptureStderr();
+        app.parse(std::move(arguments));
+        std::fflush(stdout);
+        result.out = testing::internal::GetCapturedStdout();
+        result.err = testing::internal::GetCapturedStderr();
+        return result;
+    }
+
+    std::string path_ = testing::TempDir() + "explain_test.yaml";
+};
+
+TEST_F(Explain, NamesTheDecidingRuleAndEachConditionThatHeld) {
+    Result result = run({"explain", "--server-name", "WWW.Example.com.", "--source", "10.1.2.3",
+                         "--destination", "203.0.113.1:443"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.out,
+              "decision     allow\n"
+              "rule         partners (line 6)\n"
+              "log          yes\n"
+              "protocol     tls (assumed; --protocol says otherwise)\n"
+              "because      source 10.1.2.3 matches 10.0.0.0/8\n"
+              "because      server_name www.example.com matches suffix:example.com\n");
+}
+
+TEST_F(Explain, SaysWhyEachEarlierRuleWasPassedOver) {
+    Result result =
+        run({"explain", "--source", "11.0.0.1", "--destination", "192.0.2.7:443", "--protocol", "ssh"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.out,
+              "decision     deny\n"
+              "rule         lab (line 8)\n"
+              "style        alert\n"
+              "log          yes\n"
+              "protocol     ssh\n"
+              "because      destination 192.0.2.7 matches 192.0.2.0/24\n"
+              "because      protocol ssh matches ssh\n"
+              "passed over  partners (line 6): source 11.0.0.1 does not match\n"
+              "passed over  no-ssh (line 7): port 443 does not match\n");
+}
+
+TEST_F(Explain, JsonIsOneObjectOnOneLine) {
+    Result result = run({"explain", "--json", "--source", "10.0.0.1", "--destination", "[2001:db8::1]:80"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(
+        result.out,
+        "{\"decision\":\"deny\",\"rule\":\"default\",\"style\":\"drop\",\"log\":true,\"source\":\"10.0.0.1\","
+        "\"destination\":\"[2001:db8::1]:80\",\"protocol\":\"other\",\"server_name\":\"\",\"because\":[\"no "
+        "rule "
+        "matches\"],\"passed_over\":[\"partners (line 6): server_name (none) does not match\",\"no-ssh (line "
+        "7): "
+        "port 80 does not match\",\"lab (line 8): destination 2001:db8::1 does not match\"]}\n");
+}
+
+TEST_F(Explain, AMalformedHelloIsDeniedByAddressEvenWhereMalformedIsAllowed) {
+    Result result =
+        run({"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:443", "--protocol", "malformed"});
+    EXPECT_NE(result.out.find("rule         lab (line 8)\n"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("because      protocol malformed matches tls\n"), std::string::npos)
+        << result.out;
+}
+
+TEST_F(Explain, AnAddressCountsAsNoServerName) {
+    Result result = run({"explain", "--server-name", "192.0.2.7", "--source", "10.0.0.1", "--destination",
+                         "203.0.113.1:443"});
+    EXPECT_NE(result.out.find("rule         default\n"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("note         an IP address counts as no server name\n"), std::string::npos);
+    EXPECT_NE(result.out.find("server_name (none) does not match"), std::string::npos);
+}
+
+TEST_F(Explain, AQuestionThatMakesNoSenseExitsWithTwo) {
+    std::vector<std::vector<std::string>> questions{
+        {"explain", "--source", "10.0.0", "--destination", "192.0.2.7:443"},
+        {"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7"},
+        {"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:0"},
+        {"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:443", "--protocol", "quic"},
+        {"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:443", "--server-name", "a b"},
+    };
+    for (const auto& question : questions) {
+        Result result = run(question);
+        EXPECT_EQ(result.exit_code, 2);
+        EXPECT_EQ(result.out, "");
+        EXPECT_NE(result.err.find("sluice explain: error: --"), std::string::npos) << result.err;
+    }
+}
+
+TEST_F(Explain, ABadFileExitsWithOneAndSaysWhere) {
+    write("capture: {}\n");
+    Result result = run({"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:443"});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.err,
+              path_ + ":1:10: error: expected interfaces: in a mapping with interfaces:, found none\n");
+    EXPECT_EQ(run({"check"}).exit_code, 1);
+    EXPECT_EQ(run({"check", "--json"}).out, "{\"file\":\"" + path_ + "\",\"ok\":false,\"error\":\"" + path_ +
+                                                ":1:10: error: expected interfaces: in a mapping with "
+                                                "interfaces:, found none\",\"warnings\":[]}\n");
+}
+
+TEST_F(Explain, CheckCountsRulesAndWarnsOnStderr) {
+    Result result = run({"check"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.out, path_ + ": ok, 3 rules, default deny\n");
+    EXPECT_EQ(result.err, "");
+    write(std::string(policy_text) + "    - {name: ssh-alert, protocol: ssh, action: deny, style: alert}\n");
+    result = run({"check"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.err,
+              path_ +
+                  ":9:7: warning: rule \"ssh-alert\" has style: alert, but its protocol: leaves TLS out; "
+                  "such flows get a reset\n");
+}
+
+}  // namespace
+}  // namespace sluice::cli
