@@ -116,6 +116,8 @@ struct agent_record {
     __u64 flows_accepted;
     __u64 flows_live;
     __u64 flows_live_max; /* the limit in force */
+    __u64 sockets_open;   /* of flows */
+    __u64 sockets_max;    /* what the descriptor limit leaves for them */
     __u64 bytes_up;
     __u64 bytes_down;
     __u64 log_lines_lost;              /* the log's reader was too slow */

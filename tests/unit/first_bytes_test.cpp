@@ -23,8 +23,7 @@ TEST(FirstBytes, TellsTheProtocolByItsFirstWord) {
 }
 
 TEST(FirstBytes, EveryPrefixOfASignatureIsUndecided) {
-    for (const std::string_view opening :
-         {"SSH-", "GET ", "POST ", "OPTIONS ", "PRI * HTTP/2.0", "\x16\x03"}) {
+    for (const std::string_view opening : {"SSH-", "GET ", "POST ", "OPTIONS ", "PRI * HTTP/2.0"}) {
         for (std::size_t length = 1; length < opening.size(); ++length) {
             EXPECT_EQ(classify(opening.substr(0, length)), std::nullopt) << opening.substr(0, length);
         }
@@ -37,9 +36,12 @@ TEST(FirstBytes, AMethodWithoutItsSpaceIsNotHttp) {
     EXPECT_EQ(classify("get / HTTP/1.1"), Protocol::other);
 }
 
-TEST(FirstBytes, ARecordOfAnotherTypeOrMajorVersionIsNotTls) {
+TEST(FirstBytes, TheFirstByteOfAHandshakeIsEnoughToWaitForAHello) {
+    EXPECT_EQ(classify("\x16"), Protocol::tls);
+}
+
+TEST(FirstBytes, ARecordOfAnotherTypeIsNotTls) {
     EXPECT_EQ(classify("\x15\x03\x01"), Protocol::other);
-    EXPECT_EQ(classify("\x16\x02\x01"), Protocol::other);
     EXPECT_EQ(classify("\x80\x2e\x01\x03\x01"), Protocol::other);
 }
 

@@ -29,27 +29,18 @@ constexpr std::chrono::seconds record_interval{1};
 constexpr std::uint64_t flow_id_gap = 1 << 20;
 // Listeners, epoll sets, maps, standard streams and room for a reload.
 constexpr std::uint64_t descriptors_reserved = 64;
-constexpr std::uint64_t descriptors_per_flow = 2;
-// Without a descriptor limit worth the name: as many as the flow table has room for.
-constexpr std::uint64_t flows_max_of_table = 1 << 20;
+// What the flow table has room for.
+constexpr std::uint64_t flows_of_table = 1 << 20;
 
-struct FlowLimit {
-    std::uint64_t flows;
-    flow_end word;
-};
-
-// Raises the soft descriptor limit to the hard one, and tells how many flows fit.
-FlowLimit flow_limit(const Config& config, unsigned workers) {
+// Raises the soft descriptor limit to the hard one, and tells how many sockets of flows fit under it.
+std::uint64_t sockets_max(unsigned workers) {
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
     ::getrlimit(RLIMIT_NOFILE, &limit);
     const std::uint64_t overhead = descriptors_reserved + workers * (8ull + PipePool::descriptors_max);
-    const std::uint64_t available = limit.rlim_cur > overhead ? limit.rlim_cur - overhead : 0;
-    const std::uint64_t fits = std::min(available / descriptors_per_flow, flows_max_of_table);
-    if (config.flows_max != 0 && config.flows_max <= fits) return {config.flows_max, FLOW_END_flow_limit};
-    return {fits, FLOW_END_descriptor_limit};
+    return limit.rlim_cur > overhead ? limit.rlim_cur - overhead : 0;
 }
 
 // Installed rules, removed when the agent goes, unless it was told to leave them.
@@ -73,7 +64,7 @@ class InstalledCapture {
 
 class Agent {
   public:
-    Agent(const RunOptions& options, Config config);
+    Agent(const RunOptions& options, const Config& config);
     void run();
 
   private:
@@ -87,7 +78,6 @@ class Agent {
 
     const RunOptions& options_;
     unsigned worker_count_;
-    FlowLimit limit_;
     datapath::FlowTable table_;
     Log log_{STDOUT_FILENO};
     Shared shared_;
@@ -107,14 +97,13 @@ std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count
     return workers;
 }
 
-Agent::Agent(const RunOptions& options, Config config)
+Agent::Agent(const RunOptions& options, const Config& config)
     : options_(options),
       worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
-      limit_(flow_limit(config, worker_count_)),
       table_(datapath::FlowTable::own(options.state_directory)),
-      shared_{.config = std::move(config),
-              .flows_max = limit_.flows,
-              .limit_word = limit_.word,
+      shared_{.config = config,
+              .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
+              .sockets_max = sockets_max(worker_count_),
               .table = table_,
               .log = log_,
               .policy = nullptr},
@@ -149,7 +138,8 @@ void Agent::run() {
         line.add("interfaces", shared_.config.capture.interfaces);
         line.add("rules", shared_.config.policy->rules().size());
         line.add("workers", worker_count_);
-        line.add("flows_max", limit_.flows);
+        line.add("flows_max", shared_.flows_max);
+        line.add("sockets_max", shared_.sockets_max);
     });
     ::sd_notify(0, "READY=1");
     io_.run();
@@ -223,7 +213,9 @@ void Agent::write_record() {
     record_.pid = static_cast<__u32>(::getpid());
     record_.flow_id_next = shared_.flow_id_next;
     record_.flows_live = shared_.flows_live;
-    record_.flows_live_max = limit_.flows;
+    record_.flows_live_max = shared_.flows_max;
+    record_.sockets_open = shared_.sockets_open;
+    record_.sockets_max = shared_.sockets_max;
     record_.log_lines_lost = log_.lines_lost();
     record_.splice_configured =
         shared_.config.splice == SpliceChoice::relay ? SPLICE_MODE_relay : SPLICE_MODE_none;
@@ -246,10 +238,10 @@ void Agent::write_record() {
 }  // namespace
 
 void run_agent(const RunOptions& options) {
-    Config config =
+    const Config config =
         options.config_file.empty() ? default_config(options.interfaces) : read_config(options.config_file);
     ::signal(SIGPIPE, SIG_IGN);
-    Agent agent(options, std::move(config));
+    Agent agent(options, config);
     agent.run();
 }
 

@@ -12,16 +12,21 @@ struct Signature {
     policy::Protocol protocol;
 };
 
-// RFC 8446 5.1 (handshake record, version 3.x); RFC 4253 4.2; methods of RFC 9110 9.1, RFC 5789 and RFC 4918,
+// RFC 8446 5.1 (a handshake record); RFC 4253 4.2; methods of RFC 9110 9.1, RFC 5789 and RFC 4918,
 // then the preface of RFC 9113 3.4. A method counts with the space that must follow it.
-constexpr std::string_view tls_handshake("\x16\x03", 2);
 constexpr std::array signatures = {
-    Signature{tls_handshake, policy::Protocol::tls},     Signature{"SSH-", policy::Protocol::ssh},
-    Signature{"GET ", policy::Protocol::http},           Signature{"POST ", policy::Protocol::http},
-    Signature{"HEAD ", policy::Protocol::http},          Signature{"PUT ", policy::Protocol::http},
-    Signature{"DELETE ", policy::Protocol::http},        Signature{"OPTIONS ", policy::Protocol::http},
-    Signature{"CONNECT ", policy::Protocol::http},       Signature{"TRACE ", policy::Protocol::http},
-    Signature{"PATCH ", policy::Protocol::http},         Signature{"PROPFIND ", policy::Protocol::http},
+    Signature{"\x16", policy::Protocol::tls},
+    Signature{"SSH-", policy::Protocol::ssh},
+    Signature{"GET ", policy::Protocol::http},
+    Signature{"POST ", policy::Protocol::http},
+    Signature{"HEAD ", policy::Protocol::http},
+    Signature{"PUT ", policy::Protocol::http},
+    Signature{"DELETE ", policy::Protocol::http},
+    Signature{"OPTIONS ", policy::Protocol::http},
+    Signature{"CONNECT ", policy::Protocol::http},
+    Signature{"TRACE ", policy::Protocol::http},
+    Signature{"PATCH ", policy::Protocol::http},
+    Signature{"PROPFIND ", policy::Protocol::http},
     Signature{"PRI * HTTP/2.0", policy::Protocol::http},
 };
 

@@ -9,7 +9,7 @@
 namespace sluice::agent {
 
 // The protocol, or nothing when more bytes are needed to tell (each is the start of several). TLS is answered
-// as soon as the first two bytes fit; whether a ClientHello follows is tls::parse_client_hello's to say.
+// by the first byte; whether a ClientHello follows is tls::parse_client_hello's to say.
 // `bytes` is not empty.
 std::optional<policy::Protocol> classify_first_bytes(std::span<const std::uint8_t> bytes);
 

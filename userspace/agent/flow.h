@@ -41,7 +41,8 @@ class Flow {
     flow_direction up{};
     flow_direction down{};
     FlowTimes times;
-    bool listed = false;  // in the flow table
+    bool listed = false;            // in the flow table
+    std::uint64_t descriptors = 0;  // counted against the process's limit
 
     bool allowed() const { return outcome.action == policy::Action::allow; }
     std::string_view server_name() const;  // for the policy: empty when there is none

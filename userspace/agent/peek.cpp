@@ -119,7 +119,7 @@ asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits lim
         const std::size_t bytes_before = seen.bytes.size();
         const bool waited = co_await patience.readable(socket);
         seen = look(socket, limits.hello_bytes_max);
-        if (seen.failed) break;
+        if (seen.failed || socket.failed) break;
         // Woken with fewer bytes than asked for: the client finished, or the kernel has no room for more.
         if (seen.bytes.size() == bytes_before) ++fruitless_wakes;
         if (!waited || socket.hung_up || fruitless_wakes > fruitless_wakes_max) {

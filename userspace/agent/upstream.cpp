@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "userspace/agent/socket_address.h"
+#include "userspace/agent/worker.h"
 
 namespace sluice::agent {
 namespace {
@@ -87,15 +88,17 @@ bool port_is_taken(int error) {
 
 }  // namespace
 
-asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(const Flow& flow, Patience& patience,
-                                                                     const Config& config, Reactor& reactor) {
+asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow, Patience& patience,
+                                                                     Worker& worker) {
+    if (!worker.take_descriptor(flow)) co_return std::unexpected(FLOW_END_descriptor_limit);
+    const Config& config = worker.config();
     Attempt attempt = start_connecting(flow, config.upstream_source, SourcePort::of_the_client);
     if (port_is_taken(attempt.error)) {
         attempt = start_connecting(flow, config.upstream_source, SourcePort::any);
     }
     if (attempt.error != 0 && attempt.error != EINPROGRESS) co_return std::unexpected(why_not(attempt.error));
 
-    auto socket = std::make_unique<Socket>(reactor, std::move(attempt.fd));
+    auto socket = std::make_unique<Socket>(worker.reactor(), std::move(attempt.fd));
     patience.last_until(Clock::now() + config.connect_timeout);
     const bool answered = co_await patience.writable(*socket);
     if (patience.ended()) co_return std::unexpected(patience.ended_by());

@@ -107,15 +107,28 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
     flow->source = source;
     flow->times.accepted = flow->times.active = Clock::now();
     const auto destination = original_destination(socket.get(), shared_.config.capture);
-    const bool full = shared_.flows_live.fetch_add(1, std::memory_order_relaxed) >= shared_.flows_max;
-    if (!destination || full) {
+    flow_end end = FLOW_END_live;
+    if (!destination) end = FLOW_END_not_redirected;
+    if (!take_descriptor(*flow)) end = FLOW_END_descriptor_limit;
+    if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) >= shared_.flows_max)
+        end = FLOW_END_flow_limit;
+    if (destination) flow->destination = *destination;
+    if (end != FLOW_END_live) {
         reset_and_close(std::move(socket));
-        return finish(std::move(flow), full ? shared_.limit_word : FLOW_END_not_redirected);
+        return finish(std::move(flow), end);
     }
-    flow->destination = *destination;
     asio::co_spawn(io_,
                    run_flow(*this, std::move(flow), std::make_unique<Socket>(reactor_, std::move(socket))),
                    crash_on_exception);
+}
+
+bool Worker::take_descriptor(Flow& flow) {
+    if (shared_.sockets_open.fetch_add(1, std::memory_order_relaxed) < shared_.sockets_max) {
+        ++flow.descriptors;
+        return true;
+    }
+    shared_.sockets_open.fetch_sub(1, std::memory_order_relaxed);
+    return false;
 }
 
 flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
@@ -150,6 +163,7 @@ void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
     if (flow->listed) shared_.table.erase(flow->id);
     totals_.ends[end].fetch_add(1, std::memory_order_relaxed);
     shared_.flows_live.fetch_sub(1, std::memory_order_relaxed);
+    shared_.sockets_open.fetch_sub(flow->descriptors, std::memory_order_relaxed);
     if (!flow->judged || flow->outcome.log) log_end(shared_.log, *flow, end);
 }
 

@@ -25,12 +25,13 @@ namespace sluice::agent {
 struct Shared {
     const Config config;
     const std::uint64_t flows_max;
-    const flow_end limit_word;  // flow_limit or descriptor_limit, whichever `flows_max` comes from
+    const std::uint64_t sockets_max;
     datapath::FlowTable& table;
     Log& log;
     std::atomic<std::shared_ptr<const policy::Policy>> policy;
     std::atomic<std::uint64_t> flow_id_next = 1;
     std::atomic<std::uint64_t> flows_live = 0;
+    std::atomic<std::uint64_t> sockets_open = 0;
 };
 
 struct Totals {
@@ -60,6 +61,8 @@ class Worker {
     // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else
     // how it ends.
     flow_end judge(Flow& flow, Opening& opening, const Patience& patience);
+    // One more descriptor for this flow, until it ends. False: there is none.
+    bool take_descriptor(Flow& flow);
     void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 

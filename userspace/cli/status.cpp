@@ -30,6 +30,8 @@ void print_json(const agent_record& agent, bool running) {
         object.add("policy_reloads", agent.policy_reloads);
         object.add("flows_live", running ? agent.flows_live : 0);
         object.add("flows_max", agent.flows_live_max);
+        object.add("sockets_open", running ? agent.sockets_open : 0);
+        object.add("sockets_max", agent.sockets_max);
         object.add("flows_accepted", agent.flows_accepted);
         object.add("bytes_up", agent.bytes_up);
         object.add("bytes_down", agent.bytes_down);
@@ -55,6 +57,8 @@ void print_text(const agent_record& agent, bool running) {
     line("policy", fmt::format("{} rules, reloaded {} times", agent.policy_rules, agent.policy_reloads));
     line("flows", fmt::format("{} live of at most {}, {} accepted", running ? agent.flows_live : 0,
                               agent.flows_live_max, agent.flows_accepted));
+    line("sockets", fmt::format("{} open of at most {} (the descriptor limit)",
+                                running ? agent.sockets_open : 0, agent.sockets_max));
     line("bytes", fmt::format("{} up, {} down", human_bytes(agent.bytes_up), human_bytes(agent.bytes_down)));
     line("log lines lost", fmt::format("{}", agent.log_lines_lost));
     fmt::print("ended\n");
