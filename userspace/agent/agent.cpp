@@ -82,9 +82,9 @@ class Agent {
     Log log_{STDOUT_FILENO};
     Shared shared_;
     std::vector<std::unique_ptr<Worker>> workers_;
-    InstalledCapture capture_;  // after the workers: captured connections find their listeners
     asio::io_context io_{1};
-    asio::signal_set signals_;
+    asio::signal_set signals_;  // before the capture: a signal that ends us must remove it
+    InstalledCapture capture_;  // after the workers: captured connections find their listeners
     asio::posix::stream_descriptor events_;
     asio::steady_timer second_;
     agent_record record_{};
@@ -108,8 +108,8 @@ Agent::Agent(const RunOptions& options, const Config& config)
               .log = log_,
               .policy = nullptr},
       workers_(make_workers(shared_, worker_count_)),
-      capture_(shared_.config.capture),
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
+      capture_(shared_.config.capture),
       events_(io_, ::dup(table_.events_fd())),
       second_(io_) {
     signals_.add(SIGUSR2);

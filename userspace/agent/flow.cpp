@@ -24,7 +24,7 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     }
 
     flow->state = FLOW_STATE_connecting;
-    auto upstream = co_await connect_upstream(*flow, patience, worker);
+    auto upstream = co_await connect_upstream(*flow, *downstream, patience, worker);
     if (!upstream) {
         downstream->reset();
         co_return worker.finish(std::move(flow), upstream.error());

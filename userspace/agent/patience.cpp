@@ -71,20 +71,21 @@ asio::awaitable<bool> Patience::readable(Socket& socket) {
     co_return !over();
 }
 
-asio::awaitable<bool> Patience::writable(Socket& socket) {
-    if (!socket.subscribe(this)) co_return false;
-    while (!socket.writable && !over())
-        co_await sleep();
-    socket.subscribe(nullptr);
-    co_return !over();
-}
-
 asio::awaitable<bool> Patience::either_readable(Socket& one, Socket& other) {
     if (!one.subscribe(this) || !other.subscribe(this)) co_return false;
     while (!one.readable && !other.readable && !over())
         co_await sleep();
     one.subscribe(nullptr);
     other.subscribe(nullptr);
+    co_return !over();
+}
+
+asio::awaitable<bool> Patience::writable_or_failed(Socket& writable, Socket& failed) {
+    if (!writable.subscribe(this) || !failed.subscribe(this)) co_return false;
+    while (!writable.writable && !failed.failed && !over())
+        co_await sleep();
+    writable.subscribe(nullptr);
+    failed.subscribe(nullptr);
     co_return !over();
 }
 

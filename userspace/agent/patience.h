@@ -64,10 +64,10 @@ class Patience final : private Subscriber {
     flow_end ended_by() const { return ended_; }
     Flow& flow() { return flow_; }
 
-    // Until the socket's flag is set. False: the patience is over.
+    // Until a socket's flag is set. False: the patience is over.
     asio::awaitable<bool> readable(Socket& socket);
-    asio::awaitable<bool> writable(Socket& socket);
     asio::awaitable<bool> either_readable(Socket& one, Socket& other);
+    asio::awaitable<bool> writable_or_failed(Socket& writable, Socket& failed);  // one may be the other
 
   private:
     friend class Deadlines;

@@ -88,8 +88,8 @@ bool port_is_taken(int error) {
 
 }  // namespace
 
-asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow, Patience& patience,
-                                                                     Worker& worker) {
+asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow, Socket& downstream,
+                                                                     Patience& patience, Worker& worker) {
     if (!worker.take_descriptor(flow)) co_return std::unexpected(FLOW_END_descriptor_limit);
     const Config& config = worker.config();
     Attempt attempt = start_connecting(flow, config.upstream_source, SourcePort::of_the_client);
@@ -100,8 +100,9 @@ asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow,
 
     auto socket = std::make_unique<Socket>(worker.reactor(), std::move(attempt.fd));
     patience.last_until(Clock::now() + config.connect_timeout);
-    const bool answered = co_await patience.writable(*socket);
+    const bool answered = co_await patience.writable_or_failed(*socket, downstream);
     if (patience.ended()) co_return std::unexpected(patience.ended_by());
+    if (downstream.failed) co_return std::unexpected(FLOW_END_client_gone);
     if (!answered) co_return std::unexpected(FLOW_END_upstream_timeout);
     if (socket->failed) co_return std::unexpected(why_not(pending_error(*socket)));
     co_return std::move(socket);

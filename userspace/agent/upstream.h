@@ -8,8 +8,8 @@
 namespace sluice::agent {
 
 // The error is descriptor_limit, upstream_refused, upstream_unreachable, upstream_timeout or upstream_failed,
-// or who ended the patience.
-asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow, Patience& patience,
-                                                                     Worker& worker);
+// client_gone, or who ended the patience.
+asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow, Socket& downstream,
+                                                                     Patience& patience, Worker& worker);
 
 }  // namespace sluice::agent

@@ -1,0 +1,265 @@
+// Streams through the gateway: not one byte lost, added or reordered, whatever the links and the peers do;
+// ends passed on as they were, each after the last byte. The proof of a stream is its SHA-256.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/support/byte_stream.h"
+#include "tests/support/gateway.h"
+#include "tests/support/tcp_server.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr const char* allow_all = "peek: {silence_ms: 100}\npolicy: {default: allow}\n";
+
+// Both ends send `bytes` to each other at the same time and compare what came with what was sent.
+void expect_faithful_exchange(const Lab& lab, Gateway& gateway, std::uint64_t bytes) {
+    StreamSum server_sent;
+    StreamSum server_received;
+    StreamSum client_sent;
+    StreamSum client_received;
+    policy::Endpoint source;
+    {
+        TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+            std::jthread sender([&] { server_sent = send_stream(socket, 2, bytes); });
+            server_received = receive_stream(socket);
+        });
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+        source = client.local();
+        std::jthread sender([&] { client_sent = send_stream(client, 1, bytes); });
+        client_received = receive_stream(client);
+        sender.join();
+        gateway.wait_for("end", source);
+    }
+    EXPECT_EQ(server_received.bytes, bytes);
+    EXPECT_TRUE(server_received == client_sent);
+    EXPECT_TRUE(client_received == server_sent);
+    const JsonRecord end = gateway.wait_for("end", source);
+    EXPECT_EQ(end.text("end"), "closed") << end;
+    EXPECT_EQ(end.number("bytes_up"), bytes);
+    EXPECT_EQ(end.number("bytes_down"), bytes);
+    EXPECT_EQ(end.text("mode"), "relay");
+    EXPECT_EQ(end.text("reason"), "automatic");
+}
+
+TEST(Relay, CarriesAGigabyteEachWayAtOnceUnchanged) {
+    const Lab lab;
+    Gateway gateway(lab, allow_all);
+    expect_faithful_exchange(lab, gateway, 1'000'000'000);
+}
+
+TEST(Relay, CarriesEachWayUnchangedOverLosingReorderingDoublingLinks) {
+    const Lab lab({.rough_client_link = true, .rough_server_link = true});
+    Gateway gateway(lab, allow_all);
+    expect_faithful_exchange(lab, gateway, 64'000'000);
+}
+
+TEST(Relay, CarriesUnchangedBetweenLinksOfSmallMtu) {
+    const Lab lab({.mtu = 1280});
+    Gateway gateway(lab, allow_all);
+    expect_faithful_exchange(lab, gateway, 20'000'000);
+}
+
+void read_slowly() {
+    std::this_thread::sleep_for(1ms);
+}  // the peer under test, not a wait
+
+TEST(Relay, SlowReaderGetsAllAndTheFinLast) {
+    const Lab lab;
+    StreamSum sent;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        socket.receive_exactly(1);
+        sent = send_stream(socket, 3, 30'000'000);
+    });
+    Gateway gateway(lab, allow_all);
+    const std::uint64_t before = gateway.agent().resident_bytes();
+    TcpSocket client =
+        TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.receive_buffer_bytes = 32'768});
+    client.send("x");
+    std::uint64_t most = 0;
+    std::jthread watch([&](std::stop_token stop) {
+        while (!stop.stop_requested()) {
+            most = std::max(most, gateway.agent().resident_bytes());
+            std::this_thread::sleep_for(50ms);
+        }
+    });
+    const StreamSum received = receive_stream(client, 32'768, read_slowly);
+    watch.request_stop();
+    watch.join();
+    EXPECT_EQ(received.end, StreamEnd::eof);
+    EXPECT_TRUE(received == sent) << received.bytes;
+    EXPECT_LT(most - before, 4'000'000u) << "the agent must not hold what its client does not read";
+}
+
+TEST(Relay, SlowServerGetsAllAndTheFinLast) {
+    const Lab lab;
+    StreamSum received;
+    TcpServer server(
+        lab.server(), 7000,
+        [&](TcpSocket& socket) {
+            received = receive_stream(socket, 32'768, read_slowly);
+            socket.send("done");
+        },
+        32'768);
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    const StreamSum sent = send_stream(client, 4, 10'000'000);
+    EXPECT_EQ(client.receive_exactly(4), "done");
+    EXPECT_TRUE(received == sent) << received.bytes;
+}
+
+TEST(Relay, ClientMayFinishFirstAndStillGetTheAnswer) {
+    const Lab lab;
+    TcpServer server(lab.server(), 43, [](TcpSocket& socket) {
+        const Received question = socket.receive_to_end();
+        if (question.end == StreamEnd::eof) socket.send("you asked: " + question.bytes);
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(43));
+    client.send("who?");
+    client.shutdown_write();
+    const Received answer = client.receive_to_end();
+    EXPECT_EQ(answer.bytes, "you asked: who?");
+    EXPECT_EQ(answer.end, StreamEnd::eof);
+    EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "closed");
+}
+
+TEST(Relay, ServerMayFinishFirstAndStillHearTheRest) {
+    const Lab lab;
+    StreamSum received;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        socket.send("last words");
+        socket.shutdown_write();
+        received = receive_stream(socket);
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    const Received words = client.receive_to_end();
+    EXPECT_EQ(words.bytes, "last words");
+    EXPECT_EQ(words.end, StreamEnd::eof);
+    const StreamSum sent = send_stream(client, 5, 3'000'000);
+    EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "closed");
+    EXPECT_TRUE(received == sent) << received.bytes;
+}
+
+TEST(Relay, ServersResetReachesTheClient) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, [](TcpSocket& socket) {
+        socket.receive_exactly(4);
+        socket.reset();
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    client.send("ping");
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    EXPECT_EQ(gateway.wait_for("end").text("end"), "server_reset");
+}
+
+TEST(Relay, ClientsResetReachesTheServer) {
+    const Lab lab;
+    std::atomic<int> end = -1;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        socket.send(socket.receive_exactly(4));
+        end = static_cast<int>(socket.receive_to_end().end);
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    client.send("ping");
+    EXPECT_EQ(client.receive_exactly(4), "ping");
+    client.reset();
+    EXPECT_EQ(gateway.wait_for("end").text("end"), "client_reset");
+    ASSERT_TRUE(wait_until([&] { return end >= 0; }));
+    EXPECT_EQ(end, static_cast<int>(StreamEnd::reset));
+}
+
+TEST(Relay, ResetWhileTheOtherSideDoesNotReadEndsTheFlow) {
+    const Lab lab;
+    std::atomic<bool> reset = false;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        socket.receive_exactly(1);
+        const std::string block(1'000'000, 'x');
+        while (!reset)
+            reset = errno_of([&] { socket.send(block); }) != 0;
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client =
+        TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.receive_buffer_bytes = 8'192});
+    client.send("x");
+    ASSERT_TRUE(wait_until([&] { return client.bytes_readable() > 4'096; }));
+    client.reset();
+    EXPECT_EQ(gateway.wait_for("end").text("end"), "client_reset");
+    EXPECT_TRUE(wait_until([&] { return reset.load(); }));
+}
+
+TEST(Relay, IdleFlowIsEndedOnBothSides) {
+    const Lab lab;
+    std::atomic<bool> ended = false;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        TcpServer::echo(socket);
+        ended = true;
+    });
+    Gateway gateway(lab, std::string("timeouts: {idle_s: 1}\n") + allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    client.send("x");
+    EXPECT_EQ(client.receive_exactly(1), "x");
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    EXPECT_TRUE(wait_until([&] { return ended.load(); }));
+    const JsonRecord end = gateway.wait_for("end");
+    EXPECT_EQ(end.text("end"), "idle_timeout");
+    EXPECT_GE(end.number("total_ms"), 1'000u);
+    EXPECT_LT(end.number("total_ms"), 4'000u);
+}
+
+TEST(Relay, BusyFlowOutlivesTheIdleTimeout) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, std::string("timeouts: {idle_s: 1}\n") + allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    const auto end = std::chrono::steady_clock::now() + 2500ms;
+    while (std::chrono::steady_clock::now() < end) {
+        client.send("x");
+        ASSERT_EQ(client.receive_exactly(1), "x");
+        std::this_thread::sleep_for(200ms);  // a chatty client
+    }
+}
+
+TEST(Relay, HalfClosedFlowIsEndedWhenTheOtherHalfStaysSilent) {
+    const Lab lab;
+    std::atomic<bool> over = false;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        socket.receive_to_end();  // the client's FIN; a server that forgets to answer it
+        wait_until([&] { return over.load(); });
+    });
+    Gateway gateway(lab, std::string("timeouts: {half_close_s: 1}\n") + allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    client.send("x");
+    client.shutdown_write();
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    EXPECT_EQ(gateway.wait_for("end").text("end"), "half_close_timeout");
+    over = true;
+}
+
+TEST(Relay, ManyFlowsAtOnceKeepApart) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, allow_all);
+    std::vector<std::jthread> clients;
+    std::atomic<int> faithful = 0;
+    for (std::uint64_t seed = 0; seed < 50; ++seed) {
+        clients.emplace_back([&, seed] {
+            TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+            StreamSum sent;
+            std::jthread sender([&] { sent = send_stream(client, seed, 400'000 + seed); });
+            const StreamSum received = receive_stream(client);
+            sender.join();
+            if (received == sent) ++faithful;
+        });
+    }
+    clients.clear();
+    EXPECT_EQ(faithful, 50);
+}
+
+}  // namespace
+}  // namespace sluice::test
