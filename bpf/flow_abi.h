@@ -2,57 +2,57 @@
 #ifndef SLUICE_FLOW_ABI_H
 #define SLUICE_FLOW_ABI_H
 /*
- * The one header that the kernel programs and user space share: the layout of the pinned maps, and the lists whose
- * words appear in maps, counters, log lines and columns alike.
+ * The one header that the kernel programs and user space share: the layout of the pinned maps, and the lists
+ * whose words appear in maps, counters, log lines and columns alike.
  *
- * The maps outlive the agent. An agent or CLI that finds another FLOW_ABI_VERSION in the pinned `agent` record refuses
- * to touch them. Any change below that alters a size, an offset or a meaning raises the version; new list entries go
- * to the end.
+ * The maps outlive the agent. An agent or CLI that finds another FLOW_ABI_VERSION in the pinned `agent`
+ * record refuses to touch them. Any change below that alters a size, an offset or a meaning raises the
+ * version; new list entries go to the end.
  */
 #include <linux/types.h>
 
 #define FLOW_ABI_VERSION 1
 
 /* Why a flow ended. `live`: it has not. */
-#define FLOW_END_LIST(X)                                                                        \
-    X(live)                                                                                     \
-    X(closed)               /* both sides finished */                                           \
-    X(client_reset)         /* the client sent RST, or vanished after the splice began */       \
-    X(server_reset)         /* the server did */                                                \
-    X(client_gone)          /* the client left before a verdict was carried out */              \
-    X(denied)               /* by a rule or the default */                                      \
-    X(hello_malformed)      /* denied: a ClientHello that contradicts itself */                 \
-    X(hello_incomplete)     /* denied: half a ClientHello, then silence or FIN */               \
-    X(hello_too_long)       /* denied: a ClientHello longer than hello_bytes_max */             \
-    X(upstream_refused)     /* the server answered the SYN with RST */                          \
-    X(upstream_unreachable) /* no route, or ICMP unreachable */                                 \
-    X(upstream_timeout)     /* no answer within connect_ms */                                   \
-    X(upstream_failed)      /* any other error of the upstream socket before the splice */      \
-    X(idle_timeout)         /* no byte either way for idle_s */                                 \
-    X(half_close_timeout)   /* one side finished, the other silent for half_close_s */          \
-    X(killed)               /* `sluice flows kill` */                                           \
-    X(flow_limit)           /* refused: limits.flows reached */                                 \
-    X(descriptor_limit)     /* refused: no file descriptors left for it */                      \
-    X(not_redirected)       /* somebody connected to the agent's own port */                    \
+#define FLOW_END_LIST(X)                                                                   \
+    X(live)                                                                                \
+    X(closed)               /* both sides finished */                                      \
+    X(client_reset)         /* the client sent RST, or vanished after the splice began */  \
+    X(server_reset)         /* the server did */                                           \
+    X(client_gone)          /* the client left before a verdict was carried out */         \
+    X(denied)               /* by a rule or the default */                                 \
+    X(hello_malformed)      /* denied: a ClientHello that contradicts itself */            \
+    X(hello_incomplete)     /* denied: half a ClientHello, then silence or FIN */          \
+    X(hello_too_long)       /* denied: a ClientHello longer than hello_bytes_max */        \
+    X(upstream_refused)     /* the server answered the SYN with RST */                     \
+    X(upstream_unreachable) /* no route, or ICMP unreachable */                            \
+    X(upstream_timeout)     /* no answer within connect_ms */                              \
+    X(upstream_failed)      /* any other error of the upstream socket before the splice */ \
+    X(idle_timeout)         /* no byte either way for idle_s */                            \
+    X(half_close_timeout)   /* one side finished, the other silent for half_close_s */     \
+    X(killed)               /* `sluice flows kill` */                                      \
+    X(flow_limit)           /* refused: limits.flows reached */                            \
+    X(descriptor_limit)     /* refused: no file descriptors left for it */                 \
+    X(not_redirected)       /* somebody connected to the agent's own port */               \
     X(stopped)              /* the agent stopped */
 
 /* Who carries a flow's bytes. `none`: nobody yet. */
 #define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)
 
 /* Why a flow is in its mode. */
-#define SPLICE_REASON_LIST(X)                                              \
-    X(undecided)                                                           \
-    X(configured) /* the operator forced the mode */                       \
+#define SPLICE_REASON_LIST(X)                        \
+    X(undecided)                                     \
+    X(configured) /* the operator forced the mode */ \
     X(automatic)  /* `splice: auto`: the best mode that takes this flow */
 
 /* What the first bytes were. In the order of policy::Protocol, then `unknown`: not judged yet. */
 #define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown)
 
 /* Where in its life a flow is. */
-#define FLOW_STATE_LIST(X)                                                                      \
-    X(peeking)    /* waiting for the client's first bytes */                                    \
-    X(connecting) /* allowed, the upstream connection is being made */                          \
-    X(waiting)    /* connected, and neither side has spoken yet */                              \
+#define FLOW_STATE_LIST(X)                                             \
+    X(peeking)    /* waiting for the client's first bytes */           \
+    X(connecting) /* allowed, the upstream connection is being made */ \
+    X(waiting)    /* connected, and neither side has spoken yet */     \
     X(spliced)
 
 #define SLUICE_ENUMERATOR(prefix, word) prefix##_##word,
@@ -120,8 +120,8 @@ struct agent_record {
     __u64 sockets_max;    /* what the descriptor limit leaves for them */
     __u64 bytes_up;
     __u64 bytes_down;
-    __u64 log_lines_lost;              /* the log's reader was too slow */
-    __u64 flow_ends[FLOW_END_COUNT];   /* flows ended, by reason; [live] is unused */
+    __u64 log_lines_lost;            /* the log's reader was too slow */
+    __u64 flow_ends[FLOW_END_COUNT]; /* flows ended, by reason; [live] is unused */
     __u32 policy_rules;
     __u32 policy_reloads;
     __u8 splice_configured; /* enum splice_mode; none = auto */

@@ -127,7 +127,7 @@ FileError::FileError(std::string_view file, int line, int column, std::string_vi
     : std::runtime_error(location(file, line, column) + ": error: " + std::string(message)) {}
 
 YamlReader::YamlReader(std::shared_ptr<const std::string> file, YAML::Node node, YAML::Mark mark)
-    : file_(std::move(file)), node_(std::move(node)), line_(mark.line + 1), column_(mark.column + 1) {}
+    : file_(std::move(file)), node_(node), line_(mark.line + 1), column_(mark.column + 1) {}
 
 YamlReader YamlReader::parse(const std::string& file, const std::string& text) {
     check_bytes(file, text);

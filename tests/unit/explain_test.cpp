@@ -1,5 +1,6 @@
 // `sluice check` and `sluice explain`, as an operator meets them: what is printed and the exit code.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -48,7 +49,7 @@ class Explain : public testing::Test {
         return result;
     }
 
-    std::string path_ = testing::TempDir() + "explain_test.yaml";
+    std::string path_ = testing::TempDir() + "explain_test-" + std::to_string(::getpid()) + ".yaml";
 };
 
 TEST_F(Explain, NamesTheDecidingRuleAndEachConditionThatHeld) {

@@ -51,8 +51,6 @@ void log_end(Log& log, const Flow& flow, flow_end end) {
         line.add("reason", datapath::splice_reason_word(flow.reason));
         line.add("bytes_up", flow.up.bytes);
         line.add("bytes_down", flow.down.bytes);
-        line.add("packets_up", flow.up.packets);
-        line.add("packets_down", flow.down.packets);
         const auto& times = flow.times;
         if (happened(times.judged)) line.add("peek_ms", milliseconds(times.accepted, times.judged));
         if (happened(times.connected)) line.add("connect_ms", milliseconds(times.judged, times.connected));

@@ -1,5 +1,7 @@
 #include "userspace/agent/relay.h"
 
+#include <sys/socket.h>
+
 #include <boost/asio/post.hpp>
 #include <utility>
 
@@ -70,7 +72,10 @@ bool Relay::pump_one(RelayedFlow& relayed, Way way) {
     }
     switch (result) {
         case RelayDirection::Result::waiting:
+            return true;
         case RelayDirection::Result::finished:
+            // The last FIN of a flow is sent by its close.
+            if (!(up ? relayed.down : relayed.up).finished()) ::shutdown(to.native(), SHUT_WR);
             return true;
         case RelayDirection::Result::yielded:
             yield(relayed);
@@ -103,15 +108,14 @@ void Relay::resume_yielded() {
     }
 }
 
-void Relay::update_counters(RelayedFlow& relayed) {
-    relayed.flow->up = {.bytes = relayed.up.bytes(), .packets = segments_received(relayed.client->native())};
-    relayed.flow->down = {.bytes = relayed.down.bytes(),
-                          .packets = segments_received(relayed.server->native())};
+void Relay::count_bytes(RelayedFlow& relayed) {
+    relayed.flow->up.bytes = relayed.up.bytes();
+    relayed.flow->down.bytes = relayed.down.bytes();
 }
 
 // Anything but an orderly end is passed on as RST: a FIN would look like a complete transfer.
 void Relay::close(RelayedFlow& relayed, flow_end why) {
-    update_counters(relayed);
+    count_bytes(relayed);
     relayed.up.release(pipes_);
     relayed.down.release(pipes_);
     if (why != FLOW_END_closed) {
@@ -146,7 +150,9 @@ void Relay::sweep(const Publish& publish) {
         } else if (silent >= timeouts_.idle) {
             late.emplace_back(id, FLOW_END_idle_timeout);
         } else if (std::exchange(relayed->moved, false)) {
-            update_counters(*relayed);
+            count_bytes(*relayed);
+            relayed->flow->up.packets = segments_received(relayed->client->native());
+            relayed->flow->down.packets = segments_received(relayed->server->native());
             publish(*relayed->flow);
         }
     }

@@ -51,7 +51,7 @@ class Relay {
     bool pump_one(RelayedFlow& relayed, Way way);
     void yield(RelayedFlow& relayed);
     void resume_yielded();
-    void update_counters(RelayedFlow& relayed);
+    void count_bytes(RelayedFlow& relayed);
     void close(RelayedFlow& relayed, flow_end why);
 
     asio::io_context& io_;

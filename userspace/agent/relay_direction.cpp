@@ -17,7 +17,7 @@ bool would_block(int error) {
 
 RelayDirection::Result RelayDirection::pump(Socket& from, Socket& to, PipePool& pipes,
                                             std::span<char> buffer) {
-    if (finished_) return Result::finished;
+    if (finished_) return Result::waiting;
     const std::uint64_t bytes_before = bytes_;
     for (;;) {
         Step step = flush(to, pipes);
@@ -34,7 +34,6 @@ RelayDirection::Result RelayDirection::pump(Socket& from, Socket& to, PipePool& 
             case Step::end_of_stream:
                 finished_ = true;
                 release(pipes);
-                ::shutdown(to.native(), SHUT_WR);
                 return Result::finished;
             case Step::from_failed:
                 return Result::from_failed;

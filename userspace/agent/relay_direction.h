@@ -25,7 +25,7 @@ class RelayDirection {
     enum class Result : std::uint8_t {
         waiting,      // for an event on one of the sockets
         yielded,      // could go on: call again when others have had their turn
-        finished,     // FIN passed on, after the last byte
+        finished,     // the last byte has been handed over: pass on the FIN; said once
         from_failed,  // the sender's connection is gone: RST
         to_failed,    // the receiver's is
     };

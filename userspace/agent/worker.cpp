@@ -14,8 +14,9 @@
 namespace sluice::agent {
 namespace {
 
-// So many connections are accepted before the flows that already exist get their turn.
-constexpr int accepts_per_turn = 32;
+// So many connections are accepted before the flows that already exist get their turn: few, since a burst
+// accepted at once also waits at once.
+constexpr int accepts_per_turn = 8;
 // accept(2) failed for want of a resource: the connection stays in the backlog meanwhile.
 constexpr std::chrono::milliseconds accept_pause{100};
 // Flows are listed, timed out and counted at this interval: one that lives shorter never costs a map update.

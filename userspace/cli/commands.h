@@ -1,12 +1,13 @@
 #pragma once
-// The commands of the `sluice` binary, one function each, all with the exit code as result. They print to stdout; what
-// went wrong goes to stderr in one line.
+// The commands of the `sluice` binary, one function each, all with the exit code as result. They print to
+// stdout; what went wrong goes to stderr in one line.
 #include <CLI/CLI.hpp>
 #include <string>
 
 namespace sluice::cli {
 
-// Each adds its subcommand, with its options, to `app`; a chosen subcommand leaves its exit code in `exit_code`.
+// Each adds its subcommand, with its options, to `app`; a chosen subcommand leaves its exit code in
+// `exit_code`.
 void add_check(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
 void add_flows(CLI::App& app, const std::string& state_directory, int& exit_code);
