@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "userspace/agent/hello_exchange.h"
 #include "userspace/agent/peek.h"
 #include "userspace/agent/refuse.h"
 #include "userspace/agent/speaker.h"
@@ -12,44 +13,54 @@
 
 namespace sluice::agent {
 
-asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, SocketPtr downstream) {
-    Patience patience(worker.deadlines(), *flow);
+namespace {
 
+// `live`: both sockets are connected, and every byte that could be judged has been. Else how the flow ends.
+asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream, SocketPtr& upstream,
+                                 Patience& patience) {
     // Wait, without consuming, for the first bytes; judge by what they say.
-    Opening opening = co_await peek(*downstream, patience, worker.peek_limits());
-    flow_end end = worker.judge(*flow, opening, patience);
-    if (end != FLOW_END_live) {
-        co_await refuse(*downstream, *flow, end, patience);
-        co_return worker.finish(std::move(flow), end);
-    }
+    Opening opening = co_await peek(downstream, patience, worker.peek_limits());
+    flow_end end = worker.judge(flow, opening, patience);
+    if (end != FLOW_END_live) co_return end;
 
-    flow->state = FLOW_STATE_connecting;
-    auto upstream = co_await connect_upstream(*flow, *downstream, patience, worker);
-    if (!upstream) {
-        downstream->reset();
-        co_return worker.finish(std::move(flow), upstream.error());
-    }
-    flow->times.connected = Clock::now();
+    auto connected = co_await connect_upstream(flow, downstream, patience, worker);
+    if (!connected) co_return connected.error();
+    upstream = std::move(*connected);
 
     // A silent client was judged on its address alone. If it speaks before the server does, it is judged
     // again, on what it says: else silence would be a way around every rule on names.
+    const auto idle_timeout = worker.config().idle_timeout;
     if (opening.silent) {
-        flow->state = FLOW_STATE_waiting;
-        const Speaker first =
-            co_await first_to_speak(*downstream, **upstream, patience, worker.config().idle_timeout);
-        if (first == Speaker::client) {
-            opening = co_await peek(*downstream, patience, worker.peek_limits());
-            end = worker.judge(*flow, opening, patience);
-        } else if (first == Speaker::nobody) {
-            end = patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
-        }
-        if (end != FLOW_END_live) {
-            (*upstream)->reset();
-            co_await refuse(*downstream, *flow, end, patience);
-            co_return worker.finish(std::move(flow), end);
-        }
+        flow.state = FLOW_STATE_waiting;
+        const Speaker first = co_await first_to_speak(downstream, *upstream, patience, idle_timeout);
+        if (first == Speaker::nobody)
+            co_return patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
+        if (first == Speaker::server) co_return FLOW_END_live;
+        opening = co_await peek(downstream, patience, worker.peek_limits());
+        end = worker.judge(flow, opening, patience);
+        if (end != FLOW_END_live) co_return end;
     }
-    worker.splice(std::move(flow), std::move(downstream), std::move(*upstream));
+    if (flow.protocol != policy::Protocol::tls) co_return FLOW_END_live;
+
+    // The server may ask for a second hello, and believe that one: it is judged like the first.
+    const auto answer = co_await exchange_hello(flow, downstream, *upstream, patience, idle_timeout);
+    if (!answer) co_return answer.error();
+    if (*answer == ServerSays::go_on) co_return FLOW_END_live;
+    opening = co_await peek_second_hello(downstream, patience, worker.peek_limits());
+    co_return worker.judge(flow, opening, patience);
+}
+
+}  // namespace
+
+asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, SocketPtr downstream) {
+    Patience patience(worker.deadlines(), *flow);
+    SocketPtr upstream;
+    const flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
+    if (end == FLOW_END_live)
+        co_return worker.splice(std::move(flow), std::move(downstream), std::move(upstream));
+    if (upstream) upstream->reset();
+    co_await refuse(*downstream, *flow, end, patience);
+    worker.finish(std::move(flow), end);
 }
 
 std::string_view Flow::server_name() const {

@@ -19,7 +19,7 @@ class Worker;
 // Written by the coroutine of run_flow, then by the splice that took the flow; never by both at once.
 struct FlowTimes {
     Clock::time_point accepted;
-    Clock::time_point judged;     // the (last) verdict
+    Clock::time_point judged;     // for the first time
     Clock::time_point connected;  // upstream
     Clock::time_point spliced;
     Clock::time_point active;  // last byte either way

@@ -25,10 +25,14 @@ struct Opening {
     bool silent = false;     // not one byte: judged as server_first
     bool gone = false;       // the client reset the connection
     tls::ClientHello hello;  // when it was TLS
-    flow_end trouble =
-        FLOW_END_live;  // hello_malformed, hello_incomplete or hello_too_long: protocol is `malformed`
+    // hello_malformed, hello_incomplete or hello_too_long: then the protocol is `malformed`.
+    flow_end trouble = FLOW_END_live;
 };
 
 asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits limits);
+
+// The same for the hello that follows a HelloRetryRequest: nothing but TLS is expected, and silence is too
+// late.
+asio::awaitable<Opening> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits);
 
 }  // namespace sluice::agent

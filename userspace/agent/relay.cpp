@@ -14,7 +14,9 @@ struct Relay::RelayedFlow final : Subscriber {
         : relay(owner),
           flow(std::move(what)),
           client(std::move(client_side)),
-          server(std::move(server_side)) {}
+          server(std::move(server_side)),
+          up(flow->up.bytes),
+          down(flow->down.bytes) {}
 
     void on_ready(Socket&) override {
         if (!yielded) relay.pump(*this);
@@ -37,6 +39,8 @@ Relay::~Relay() = default;
 
 void Relay::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
     const std::uint64_t id = flow->id;
+    bytes_up_ += flow->up.bytes;
+    bytes_down_ += flow->down.bytes;
     auto owned = std::make_unique<RelayedFlow>(*this, std::move(flow), std::move(client), std::move(server));
     RelayedFlow& relayed = *flows_.emplace(id, std::move(owned)).first->second;
     if (!relayed.client->subscribe(&relayed) || !relayed.server->subscribe(&relayed)) {

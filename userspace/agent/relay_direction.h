@@ -30,6 +30,9 @@ class RelayDirection {
         to_failed,    // the receiver's is
     };
 
+    // `bytes` have been carried before the splice: a ClientHello whose answer had to be seen.
+    explicit RelayDirection(std::uint64_t bytes) : bytes_(bytes) {}
+
     // Moves what can be moved now. `buffer` is the worker's, `chunk_bytes` long.
     Result pump(Socket& from, Socket& to, PipePool& pipes, std::span<char> buffer);
 
@@ -45,7 +48,7 @@ class RelayDirection {
     Step fill_pipe(Socket& from, PipePool& pipes);
     void keep(std::span<const char> rest);
 
-    std::uint64_t bytes_ = 0;
+    std::uint64_t bytes_;
     std::vector<char> kept_;  // copied, not yet taken by the receiver; from kept_begin_ on
     std::size_t kept_begin_ = 0;
     std::optional<Pipe> pipe_;

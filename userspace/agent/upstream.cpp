@@ -93,6 +93,7 @@ bool port_is_taken(int error) {
 
 asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow, Socket& downstream,
                                                                      Patience& patience, Worker& worker) {
+    flow.state = FLOW_STATE_connecting;
     if (!worker.take_descriptor(flow)) co_return std::unexpected(FLOW_END_descriptor_limit);
     const Config& config = worker.config();
     Attempt attempt = start_connecting(flow, config.upstream_source, SourcePort::of_the_client);
@@ -108,6 +109,7 @@ asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow,
     if (downstream.failed) co_return std::unexpected(FLOW_END_client_gone);
     if (!answered) co_return std::unexpected(FLOW_END_upstream_timeout);
     if (socket->failed) co_return std::unexpected(why_not(pending_error(*socket)));
+    flow.times.connected = Clock::now();
     co_return std::move(socket);
 }
 

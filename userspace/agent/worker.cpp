@@ -137,8 +137,7 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     if (opening.gone) return FLOW_END_client_gone;
     flow.protocol = opening.protocol;
     flow.hello = std::move(opening.hello);
-    flow.judged = true;
-    flow.times.judged = Clock::now();
+    if (!std::exchange(flow.judged, true)) flow.times.judged = Clock::now();
     const auto policy = shared_.policy.load();
     const policy::Verdict verdict = policy->judge({.source = flow.source,
                                                    .destination = flow.destination,

@@ -1,0 +1,121 @@
+// A server may ask for a second ClientHello (HelloRetryRequest) and then believes that one. A client that
+// names an allowed host in the first and a denied one in the second must not get through.
+#include <gtest/gtest.h>
+
+#include "tests/support/gateway.h"
+#include "tests/support/real_clients.h"
+#include "tests/support/real_servers.h"
+#include "tests/support/tcp_server.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr const char* policy = R"(
+policy:
+  default: deny
+  rules: [{name: good, server_name: "suffix:allowed.example", action: allow}]
+)";
+
+// OpenSSL's own server, which accepts one group only and so asks those again who offer a share of another.
+class RetryingServer {
+  public:
+    explicit RetryingServer(const Lab& lab) {
+        const std::string directory = directory_.path().string();
+        certificate_ = directory + "/certificate.pem";
+        const std::string key = directory + "/key.pem";
+        run_process({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                     "-nodes", "-days", "2", "-subj", "/CN=allowed.example", "-addext",
+                     "subjectAltName=DNS:allowed.example", "-keyout", key, "-out", certificate_});
+        process_ = std::make_unique<Process>(
+            std::vector<std::string>{"openssl", "s_server", "-accept", "443", "-groups", "P-256", "-tls1_3",
+                                     "-www", "-msg", "-cert", certificate_, "-key", key},
+            ProcessOptions{.netns = &lab.server()});
+        if (!wait_until([&] { return is_listening(lab.server(), 443); }))
+            throw std::runtime_error(process_->err());
+    }
+
+    const std::string& certificate() const { return certificate_; }
+
+    std::size_t hellos_received() const {
+        const std::string said = process_->out();
+        std::size_t count = 0;
+        for (std::size_t at = 0; (at = said.find("ClientHello", at)) != std::string::npos; ++at)
+            ++count;
+        return count;
+    }
+
+  private:
+    TemporaryDirectory directory_;
+    std::string certificate_;
+    std::unique_ptr<Process> process_;
+};
+
+// What OpenSSL's client says first, caught by a server that does not answer.
+std::string real_hello(const Lab& lab, const std::string& server_name, const std::string& groups) {
+    std::string hello;
+    {
+        TcpServer catcher(lab.server(), 443, [&](TcpSocket& socket) {
+            const std::string header = socket.receive_exactly(5);
+            const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(header[i]); };
+            hello = header + socket.receive_exactly(static_cast<std::size_t>(byte(3)) << 8 | byte(4));
+        });
+        run_process({"openssl", "s_client", "-connect", "10.10.2.2:443", "-servername", server_name,
+                     "-tls1_3", "-groups", groups},
+                    {.netns = &lab.client()});
+    }
+    return hello;
+}
+
+TEST(HelloRetry, AnHonestClientIsServed) {
+    const Lab lab;
+    const RetryingServer server(lab);
+    Gateway gateway(lab, policy);
+    const Finished client = run_openssl_client(lab.client(), "allowed.example", server.certificate(),
+                                               {"-tls1_3", "-groups", "X25519:P-256"});
+    EXPECT_NE(client.out.find("HTTP/1.0 200"), std::string::npos) << client.out << client.err;
+    EXPECT_EQ(server.hellos_received(), 2u);
+    EXPECT_EQ(gateway.wait_for("end").text("end"), "closed");
+    EXPECT_EQ(gateway.count_lines("verdict"), 2u) << "each hello is judged";
+    EXPECT_EQ(gateway.log_lines("verdict")[1].text("server_name"), "allowed.example");
+}
+
+TEST(HelloRetry, AnotherNameInTheSecondHelloIsRefusedAndNeverReachesTheServer) {
+    const Lab lab;
+    const std::string allowed = real_hello(lab, "allowed.example", "X25519:P-256");
+    const std::string denied = real_hello(lab, "denied.example", "P-256");
+    const RetryingServer server(lab);
+    Gateway gateway(lab, policy);
+    for (const bool at_once : {false, true}) {
+        SCOPED_TRACE(at_once ? "both hellos in one go" : "the second after the request for it");
+        const std::size_t hellos_before = server.hellos_received();
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(443));
+        const policy::Endpoint source = client.local();
+        client.send(at_once ? allowed + denied : allowed);
+        if (!at_once) {
+            const std::string retry = client.receive_exactly(5 + 6 + 32);
+            EXPECT_EQ(retry.substr(11, 4), "\xcf\x21\xad\x74") << "the server did not ask again";
+            client.send(denied);
+        }
+        EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+        const JsonRecord end = gateway.wait_for("end", source);
+        EXPECT_EQ(end.text("end"), "denied") << end;
+        EXPECT_EQ(end.text("server_name"), "denied.example") << end;
+        EXPECT_EQ(server.hellos_received(), hellos_before + 1);
+    }
+}
+
+TEST(HelloRetry, SilenceAfterTheRequestEndsAtTheDeadline) {
+    const Lab lab;
+    const std::string allowed = real_hello(lab, "allowed.example", "X25519:P-256");
+    const RetryingServer server(lab);
+    Gateway gateway(lab, std::string("peek: {silence_ms: 100, hello_deadline_ms: 300}\n") + policy);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(443));
+    client.send(allowed);
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "hello_incomplete");
+}
+
+}  // namespace
+}  // namespace sluice::test

@@ -1,0 +1,81 @@
+#include "userspace/tls/server_hello.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace sluice::tls {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+// RFC 8446 4.1.3.
+const Bytes retry_random = {0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c,
+                            0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb,
+                            0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
+
+Bytes server_hello(const Bytes& random) {
+    Bytes message = {2, 0, 0, 40, 3, 3};
+    message.insert(message.end(), random.begin(), random.end());
+    message.insert(message.end(), {0, 0x13, 0x01, 0, 0, 0});
+    return message;
+}
+
+// The message in records of `size` bytes.
+Bytes in_records(const Bytes& message, std::size_t size) {
+    Bytes stream;
+    for (std::size_t at = 0; at < message.size(); at += size) {
+        const std::size_t length = std::min(size, message.size() - at);
+        stream.insert(stream.end(), {22, 3, 3, 0, static_cast<std::uint8_t>(length)});
+        stream.insert(stream.end(), message.begin() + static_cast<std::ptrdiff_t>(at),
+                      message.begin() + static_cast<std::ptrdiff_t>(at + length));
+    }
+    return stream;
+}
+
+TEST(ServerHello, ARetryIsToldByItsRandomInRecordsOfAnySize) {
+    const Bytes message = server_hello(retry_random);
+    for (std::size_t size = 1; size <= message.size(); ++size) {
+        EXPECT_EQ(parse_server_hello(in_records(message, size)).answer, ServerAnswer::hello_retry_request)
+            << size;
+    }
+}
+
+TEST(ServerHello, EveryPrefixThatCanBecomeARetryIsIncompleteAndAsksForMore) {
+    for (const std::size_t size : {1u, 7u, 44u}) {
+        const Bytes stream = in_records(server_hello(retry_random), size);
+        for (std::size_t length = 0; length < stream.size(); ++length) {
+            const ServerHello seen = parse_server_hello(std::span(stream).first(length));
+            if (seen.answer == ServerAnswer::hello_retry_request) break;
+            ASSERT_EQ(seen.answer, ServerAnswer::incomplete) << length;
+            ASSERT_GT(seen.bytes_needed, length);
+            ASSERT_LE(seen.bytes_needed, stream.size());
+        }
+    }
+}
+
+TEST(ServerHello, WhatIsNoRetryIsToldAtOnce) {
+    Bytes random = retry_random;
+    random.back() ^= 1;
+    EXPECT_EQ(parse_server_hello(in_records(server_hello(random), 44)).answer, ServerAnswer::other);
+    random.front() ^= 1;
+    EXPECT_EQ(
+        parse_server_hello(std::span<const std::uint8_t>(in_records(server_hello(random), 44)).first(12))
+            .answer,
+        ServerAnswer::other);
+    const Bytes alert = {21, 3, 3, 0, 2, 2, 40};
+    EXPECT_EQ(parse_server_hello(alert).answer, ServerAnswer::other);
+    const std::string banner = "SSH-2.0-x\r\n";
+    EXPECT_EQ(parse_server_hello(Bytes(banner.begin(), banner.end())).answer, ServerAnswer::other);
+}
+
+TEST(ServerHello, EmptyRecordsAreSkipped) {
+    Bytes stream = {22, 3, 3, 0, 0};
+    const Bytes rest = in_records(server_hello(retry_random), 44);
+    stream.insert(stream.end(), rest.begin(), rest.end());
+    EXPECT_EQ(parse_server_hello(stream).answer, ServerAnswer::hello_retry_request);
+}
+
+}  // namespace
+}  // namespace sluice::tls

@@ -1,0 +1,25 @@
+#pragma once
+// The first bytes of a TLS server, as far as a gateway must know them: does the server accept the
+// ClientHello, or does it ask for a second one, which it will believe instead (RFC 8446 4.1.4)? Pure.
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace sluice::tls {
+
+enum class ServerAnswer : std::uint8_t {
+    incomplete,           // ask again with at least `bytes_needed` bytes
+    hello_retry_request,  // a second ClientHello will follow
+    other,                // a ServerHello, an alert, or not TLS at all: the first ClientHello stands
+};
+
+struct ServerHello {
+    ServerAnswer answer = ServerAnswer::incomplete;
+    std::size_t bytes_needed = 0;
+};
+
+// `stream`: everything the server has said so far. A HelloRetryRequest is a server_hello whose random is the
+// SHA-256 of "HelloRetryRequest" (RFC 8446 4.1.3); it may be cut into records anywhere.
+ServerHello parse_server_hello(std::span<const std::uint8_t> stream);
+
+}  // namespace sluice::tls
