@@ -1,9 +1,6 @@
 // The file to read first: the life of one connection, top to bottom. Each step is a file of its own.
 #include "userspace/agent/flow.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "userspace/agent/hello_exchange.h"
 #include "userspace/agent/peek.h"
 #include "userspace/agent/refuse.h"
@@ -12,7 +9,6 @@
 #include "userspace/agent/worker.h"
 
 namespace sluice::agent {
-
 namespace {
 
 // `live`: both sockets are connected, and every byte that could be judged has been. Else how the flow ends.
@@ -61,51 +57,6 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     if (upstream) upstream->reset();
     co_await refuse(*downstream, *flow, end, patience);
     worker.finish(std::move(flow), end);
-}
-
-std::string_view Flow::server_name() const {
-    return hello.status == tls::HelloStatus::found ? std::string_view(hello.server_name) : std::string_view();
-}
-
-namespace {
-
-flow_endpoint abi_endpoint(const policy::Endpoint& endpoint) {
-    flow_endpoint out{};
-    std::ranges::copy(endpoint.address.bytes(), out.address);
-    out.is_v4 = endpoint.address.is_v4();
-    out.port = endpoint.port;
-    return out;
-}
-
-std::uint64_t nanoseconds(Clock::time_point time) {
-    return static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
-}
-
-template <std::size_t N>
-void copy_text(char (&out)[N], std::string_view text) {
-    std::memcpy(out, text.data(), std::min(text.size(), N - 1));
-}
-
-}  // namespace
-
-flow_record Flow::record() const {
-    static_assert(static_cast<int>(policy::Protocol::malformed) == FLOW_PROTOCOL_malformed);
-    flow_record out{};
-    out.id = id;
-    out.accepted_ns = nanoseconds(times.accepted);
-    out.active_ns = nanoseconds(times.active);
-    out.source = abi_endpoint(source);
-    out.destination = abi_endpoint(destination);
-    out.up = up;
-    out.down = down;
-    out.state = static_cast<__u8>(state);
-    out.protocol = judged ? static_cast<__u8>(protocol) : static_cast<__u8>(FLOW_PROTOCOL_unknown);
-    out.mode = static_cast<__u8>(mode);
-    out.reason = static_cast<__u8>(reason);
-    copy_text(out.rule, rule);
-    copy_text(out.server_name, hello.server_name);
-    return out;
 }
 
 }  // namespace sluice::agent

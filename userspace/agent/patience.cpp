@@ -63,30 +63,26 @@ void Patience::last_until(Clock::time_point deadline) {
     deadlines_.arm(deadline);
 }
 
-asio::awaitable<bool> Patience::readable(Socket& socket) {
-    if (!socket.subscribe(this)) co_return false;
-    while (!socket.readable && !over())
-        co_await sleep();
-    socket.subscribe(nullptr);
-    co_return !over();
-}
-
-asio::awaitable<bool> Patience::either_readable(Socket& one, Socket& other) {
+template <typename Condition>
+asio::awaitable<bool> Patience::until(Condition holds, Socket& one, Socket& other) {
     if (!one.subscribe(this) || !other.subscribe(this)) co_return false;
-    while (!one.readable && !other.readable && !over())
+    while (!holds() && !over())
         co_await sleep();
     one.subscribe(nullptr);
     other.subscribe(nullptr);
     co_return !over();
 }
 
+asio::awaitable<bool> Patience::readable(Socket& socket) {
+    return until([&socket] { return socket.readable; }, socket, socket);
+}
+
+asio::awaitable<bool> Patience::either_readable(Socket& one, Socket& other) {
+    return until([&one, &other] { return one.readable || other.readable; }, one, other);
+}
+
 asio::awaitable<bool> Patience::writable_or_failed(Socket& writable, Socket& failed) {
-    if (!writable.subscribe(this) || !failed.subscribe(this)) co_return false;
-    while (!writable.writable && !failed.failed && !over())
-        co_await sleep();
-    writable.subscribe(nullptr);
-    failed.subscribe(nullptr);
-    co_return !over();
+    return until([&writable, &failed] { return writable.writable || failed.failed; }, writable, failed);
 }
 
 asio::awaitable<void> Patience::sleep() {

@@ -72,6 +72,8 @@ class Patience final : private Subscriber {
   private:
     friend class Deadlines;
 
+    template <typename Condition>
+    asio::awaitable<bool> until(Condition holds, Socket& one, Socket& other);
     void on_ready(Socket& socket) override;
     asio::awaitable<void> sleep();
     void end(flow_end why);

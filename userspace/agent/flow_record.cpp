@@ -1,0 +1,53 @@
+// A flow as the flow table has it.
+#include <algorithm>
+#include <cstring>
+
+#include "userspace/agent/flow.h"
+
+namespace sluice::agent {
+namespace {
+
+flow_endpoint abi_endpoint(const policy::Endpoint& endpoint) {
+    flow_endpoint out{};
+    std::ranges::copy(endpoint.address.bytes(), out.address);
+    out.is_v4 = endpoint.address.is_v4();
+    out.port = endpoint.port;
+    return out;
+}
+
+std::uint64_t nanoseconds(Clock::time_point time) {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
+}
+
+template <std::size_t N>
+void copy_text(char (&out)[N], std::string_view text) {
+    std::memcpy(out, text.data(), std::min(text.size(), N - 1));
+}
+
+}  // namespace
+
+std::string_view Flow::server_name() const {
+    return hello.status == tls::HelloStatus::found ? std::string_view(hello.server_name) : std::string_view();
+}
+
+flow_record Flow::record() const {
+    static_assert(static_cast<int>(policy::Protocol::malformed) == FLOW_PROTOCOL_malformed);
+    flow_record out{};
+    out.id = id;
+    out.accepted_ns = nanoseconds(times.accepted);
+    out.active_ns = nanoseconds(times.active);
+    out.source = abi_endpoint(source);
+    out.destination = abi_endpoint(destination);
+    out.up = up;
+    out.down = down;
+    out.state = static_cast<__u8>(state);
+    out.protocol = judged ? static_cast<__u8>(protocol) : static_cast<__u8>(FLOW_PROTOCOL_unknown);
+    out.mode = static_cast<__u8>(mode);
+    out.reason = static_cast<__u8>(reason);
+    copy_text(out.rule, rule);
+    copy_text(out.server_name, hello.server_name);
+    return out;
+}
+
+}  // namespace sluice::agent
