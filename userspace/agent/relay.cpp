@@ -8,6 +8,12 @@
 #include "userspace/agent/segments.h"
 
 namespace sluice::agent {
+namespace {
+
+// A busy flow's counters are read from the kernel and written to the table no more often than this.
+constexpr std::chrono::seconds publish_interval{1};
+
+}  // namespace
 
 struct Relay::RelayedFlow final : Subscriber {
     RelayedFlow(Relay& owner, std::unique_ptr<Flow> what, SocketPtr client_side, SocketPtr server_side)
@@ -29,7 +35,8 @@ struct Relay::RelayedFlow final : Subscriber {
     RelayDirection up;
     RelayDirection down;
     bool yielded = false;
-    bool moved = true;  // bytes, since the last sweep
+    bool moved = true;  // bytes, since it was published
+    Clock::time_point published;
 };
 
 Relay::Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish)
@@ -153,7 +160,9 @@ void Relay::sweep(const Publish& publish) {
             late.emplace_back(id, FLOW_END_half_close_timeout);
         } else if (silent >= timeouts_.idle) {
             late.emplace_back(id, FLOW_END_idle_timeout);
-        } else if (std::exchange(relayed->moved, false)) {
+        } else if (relayed->moved && now - relayed->published >= publish_interval) {
+            relayed->moved = false;
+            relayed->published = now;
             count_bytes(*relayed);
             relayed->flow->up.packets = segments_received(relayed->client->native());
             relayed->flow->down.packets = segments_received(relayed->server->native());
