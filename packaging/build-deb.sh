@@ -17,6 +17,7 @@ install -D -m 644 packaging/sluice.service "$root/lib/systemd/system/sluice.serv
 install -D -m 600 packaging/sluice.yaml "$root/etc/sluice/sluice.yaml"
 install -D -m 644 packaging/sluice.bash-completion "$root/usr/share/bash-completion/completions/sluice"
 install -D -m 644 README.md "$root/usr/share/doc/sluice/README.md"
+install -D -m 644 docs/configuration.md "$root/usr/share/doc/sluice/docs/configuration.md"
 install -D -m 644 LICENSE "$root/usr/share/doc/sluice/copyright"
 install -d "$root/usr/share/man/man8"
 gzip -9n <packaging/sluice.8 >"$root/usr/share/man/man8/sluice.8.gz"

@@ -48,6 +48,7 @@ class Cidr {
     const IpAddress& address() const { return address_; }
     unsigned length() const { return length_; }
     std::string to_string() const;
+    friend bool operator==(const Cidr&, const Cidr&) = default;
 
   private:
     IpAddress address_;
@@ -59,6 +60,7 @@ struct PortRange {
     std::uint16_t last = 0;  // inclusive
 
     static std::optional<PortRange> parse(std::string_view text);  // "443" or "8000-8100"; 1..65535
+    friend bool operator==(const PortRange&, const PortRange&) = default;
     bool contains(std::uint16_t port) const { return first <= port && port <= last; }
     std::string to_string() const;
 };

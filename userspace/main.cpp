@@ -6,6 +6,7 @@
 #include "userspace/agent/agent.h"
 #include "userspace/cli/commands.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/text/json.h"
 
 namespace {
 
@@ -23,6 +24,17 @@ void add_run(CLI::App& app, sluice::agent::RunOptions& options) {
         }
         sluice::agent::run_agent(options);
     });
+}
+
+// CLI11 says only that a command is missing, also when there is one that it does not know.
+bool names_unknown_command(const CLI::App& app, int argc, char** argv) {
+    if (argc < 2 || argv[1][0] == '-' || !app.get_subcommands().empty()) return false;
+    std::string commands;
+    for (const CLI::App* command : app.get_subcommands({}))
+        commands += " " + command->get_name();
+    std::fprintf(stderr, "sluice: '%s' is not a command; there are:%s\n",
+                 sluice::text::printable(argv[1]).c_str(), commands.c_str());
+    return true;
 }
 
 }  // namespace
@@ -52,6 +64,7 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
+        if (names_unknown_command(app, argc, argv)) return 2;
         return app.exit(error) == 0 ? 0 : 2;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());

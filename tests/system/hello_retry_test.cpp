@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/gateway.h"
+#include "tests/support/hello_builder.h"
 #include "tests/support/real_clients.h"
 #include "tests/support/real_servers.h"
 #include "tests/support/tcp_server.h"
@@ -104,6 +105,50 @@ TEST(HelloRetry, AnotherNameInTheSecondHelloIsRefusedAndNeverReachesTheServer) {
         EXPECT_EQ(end.text("server_name"), "denied.example") << end;
         EXPECT_EQ(server.hellos_received(), hellos_before + 1);
     }
+}
+
+TEST(HelloRetry, ARequestInTwoSegmentsIsPassedOnWhole) {
+    const Lab lab;
+    const std::string allowed = real_hello(lab, "allowed.example", "X25519:P-256");
+    const std::string second = real_hello(lab, "allowed.example", "P-256");
+    std::string request;
+    {
+        const RetryingServer real(lab);
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(443));
+        client.send(allowed);
+        const std::string header = client.receive_exactly(5);
+        request = header + client.receive_exactly(static_cast<unsigned char>(header[4]));
+    }
+    TcpServer server(lab.server(), 443, [&](TcpSocket& socket) {
+        socket.receive_exactly(allowed.size());
+        send_in_segments(socket, request, 60);
+        socket.send(socket.receive_exactly(second.size()));
+    });
+    Gateway gateway(lab, policy);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(443));
+    client.send(allowed);
+    EXPECT_EQ(client.receive_exactly(request.size()), request);
+    client.send(second);
+    EXPECT_EQ(client.receive_exactly(second.size()), second);
+}
+
+TEST(HelloRetry, AClientThatResetsWhileTheServerIsSilentIsNotWaitedFor) {
+    const Lab lab;
+    const std::string allowed = real_hello(lab, "allowed.example", "P-256");
+    StreamEnd end = StreamEnd::silence;
+    TcpServer server(lab.server(), 443, [&](TcpSocket& socket) {
+        socket.receive_exactly(allowed.size());
+        end = socket.receive_to_end().end;
+    });
+    Gateway gateway(lab, policy);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(443));
+    const policy::Endpoint source = client.local();
+    client.send(allowed);
+    gateway.wait_for("verdict", source);
+    EXPECT_TRUE(wait_until([&] { return server.accepted() == 1; }));
+    client.reset();
+    EXPECT_EQ(gateway.wait_for("end", source).text("end"), "client_reset");
+    EXPECT_TRUE(wait_until([&] { return end == StreamEnd::reset; }));
 }
 
 TEST(HelloRetry, SilenceAfterTheRequestEndsAtTheDeadline) {

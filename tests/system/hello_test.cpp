@@ -22,6 +22,13 @@ policy:
     - {name: good, server_name: "exact:allowed.example", action: allow}
 )";
 
+constexpr const char* patient_policy = R"(
+peek: {hello_deadline_ms: 30000, silence_ms: 5000}
+policy:
+  default: deny
+  rules: [{name: good, server_name: "exact:allowed.example", action: allow}]
+)";
+
 class Hello : public testing::Test {
   protected:
     // A flow that behaves: passes at once, whatever others are up to.
@@ -53,6 +60,10 @@ class Hello : public testing::Test {
 };
 
 TEST_F(Hello, OfAnySizeInAnyPiecesArrivesByteForByte) {
+    // Every piece waits for its acknowledgement: on a busy machine that takes a while.
+    gateway_.stop();
+    gateway_.write_config(patient_policy);
+    gateway_.start();
     struct Case {
         const char* what;
         HelloShape shape;
@@ -172,11 +183,29 @@ policy:
 }
 
 TEST_F(Hello, GarbageIsJudgedAsSuch) {
-    for (const std::string& garbage : {ByteStream(7).next(5'000), std::string(1, '\0'),
-                                       std::string(4096, '\xff'), std::string("\x16\x02\x00\x00\x10", 5)}) {
+    for (const std::string& garbage :
+         {ByteStream(7).next(5'000), std::string(1, '\0'), std::string(4096, '\xff')}) {
         const JsonRecord record = expect_refusal(garbage, "denied");
         EXPECT_EQ(record.text("protocol"), "other");
     }
+}
+
+// Some servers skip a stray record, or do not look at its version, and take the hello behind it.
+TEST_F(Hello, BehindAnotherRecordOrUnderAnotherVersionIsMalformed) {
+    const std::string hello = build_hello();
+    const std::string change_cipher_spec("\x14\x03\x01\x00\x01\x01", 6);
+    const std::string warning("\x15\x03\x01\x00\x02\x01\x00", 7);
+    std::string old_version = hello;
+    old_version[1] = 2;
+    for (const std::string& stream : {change_cipher_spec + hello, warning + hello, old_version}) {
+        EXPECT_EQ(expect_refusal(stream, "hello_malformed").text("protocol"), "malformed");
+    }
+}
+
+// Too little to tell the protocol by, and then a pause: no way around the rules on protocols either.
+TEST_F(Hello, HalfAWordThenSilenceIsRefusedAtTheDeadline) {
+    for (const char* word : {"G", "SSH", "POS"})
+        expect_refusal(word, "hello_incomplete");
 }
 
 TEST_F(Hello, ClientThatVanishesBeforeItsVerdictIsLoggedAsGone) {

@@ -194,6 +194,28 @@ TEST(Lifecycle, SecondAgentOnTheSameStateIsRefusedAndTheFirstWorksOn) {
     EXPECT_TRUE(passes(lab));
 }
 
+TEST(Lifecycle, SecondAgentInTheSameNetworkIsRefusedWhateverItsState) {
+    const Lab lab;
+    TcpServer server(lab.server(), 443, echo_once);
+    Gateway gateway(lab, allow_all);
+    const Finished second = run_process(
+        {SLUICE_BINARY, "--state", gateway.state_directory() + "-other", "run", "-c", gateway.config_path()},
+        {.netns = &lab.gateway()});
+    EXPECT_EQ(second.exit_code, 1);
+    EXPECT_EQ(second.err, "port 15001: another sluice agent serves it in this network namespace\n");
+    EXPECT_TRUE(passes(lab));
+}
+
+TEST(Lifecycle, FlushedRulesetIsInstalledAgainAndLogged) {
+    const Lab lab;
+    TcpServer server(lab.server(), 443, echo_once);
+    Gateway gateway(lab, "policy: {default: deny}\n");
+    ASSERT_EQ(run_process({"nft", "flush", "ruleset"}, {.netns = &lab.gateway()}).exit_code, 0);
+    gateway.wait_for("capture");
+    EXPECT_FALSE(passes(lab));
+    EXPECT_EQ(server.accepted(), 0u);
+}
+
 TEST(Lifecycle, TellsSystemdWhenItIsReady) {
     const Lab lab;
     const TemporaryDirectory directory;

@@ -2,12 +2,16 @@
 // ends passed on as they were, each after the last byte. The proof of a stream is its SHA-256.
 #include <gtest/gtest.h>
 
+#include <sys/socket.h>
 #include <atomic>
+
+#include <csignal>
 #include <thread>
 
 #include "tests/support/byte_stream.h"
 #include "tests/support/gateway.h"
 #include "tests/support/tcp_server.h"
+#include "tests/support/wait.h"
 
 namespace sluice::test {
 namespace {
@@ -191,6 +195,44 @@ TEST(Relay, ResetWhileTheOtherSideDoesNotReadEndsTheFlow) {
     client.reset();
     EXPECT_EQ(gateway.wait_for("end").text("end"), "client_reset");
     EXPECT_TRUE(wait_until([&] { return reset.load(); }));
+}
+
+// Reads stop at an urgent mark, and splice(2) even pretends that the stream ends there.
+TEST(Relay, UrgentBytesAreBytesOfTheStreamAndStallNothing) {
+    const Lab lab;
+    StreamSum received;
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        const int on = 1;
+        ::setsockopt(socket.descriptor(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+        socket.send("go");
+        received = receive_stream(socket);
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    const policy::Endpoint source = client.local();
+    EXPECT_EQ(client.receive_exactly(2), "go");
+    ByteStream stream(1);
+    Sha256 sum;
+    std::uint64_t sent = 0;
+    gateway.agent().signal(SIGSTOP);  // so that all of it waits for the agent at once
+    for (const std::size_t bytes : {200'000u, 1u, 300'000u, 1u, 50u}) {
+        const std::string block = stream.next(bytes);
+        sum.add(block);
+        sent += bytes;
+        if (bytes == 1) {
+            ::send(client.descriptor(), block.data(), 1, MSG_OOB);
+        } else {
+            if (bytes > 250'000) gateway.agent().signal(SIGCONT);
+            client.send(block);
+        }
+    }
+    client.shutdown_write();
+    const JsonRecord end = gateway.wait_for("end", source);
+    EXPECT_EQ(end.text("end"), "closed") << end;
+    EXPECT_EQ(end.number("bytes_up"), sent);
+    EXPECT_TRUE(wait_until([&] { return received.end == StreamEnd::eof && !received.sha256.empty(); }));
+    EXPECT_EQ(received.bytes, sent);
+    EXPECT_EQ(received.sha256, sum.hex());
 }
 
 TEST(Relay, IdleFlowIsEndedOnBothSides) {

@@ -87,11 +87,19 @@ TEST_F(Explain, JsonIsOneObjectOnOneLine) {
     EXPECT_EQ(
         result.out,
         "{\"decision\":\"deny\",\"rule\":\"default\",\"style\":\"drop\",\"log\":true,\"source\":\"10.0.0.1\","
-        "\"destination\":\"[2001:db8::1]:80\",\"protocol\":\"other\",\"server_name\":\"\",\"because\":[\"no "
+        "\"destination\":\"[2001:db8::1]:80\",\"protocol\":\"other\",\"server_name\":\"\",\"captured\":true,"
+        "\"because\":[\"no "
         "rule "
         "matches\"],\"passed_over\":[\"partners (line 6): server_name (none) does not match\",\"no-ssh (line "
         "7): "
         "port 80 does not match\",\"lab (line 8): destination 2001:db8::1 does not match\"]}\n");
+}
+
+TEST_F(Explain, AServerNameThatTheProtocolCannotCarryIsAMistake) {
+    Result result = run({"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:22", "--protocol",
+                         "ssh", "--server-name", "www.example.com"});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.err, "sluice explain: error: --server-name: only tls carries one, not ssh\n");
 }
 
 TEST_F(Explain, AMalformedHelloIsDeniedByAddressEvenWhereMalformedIsAllowed) {

@@ -40,8 +40,11 @@ TEST(FirstBytes, TheFirstByteOfAHandshakeIsEnoughToWaitForAHello) {
     EXPECT_EQ(classify("\x16"), Protocol::tls);
 }
 
-TEST(FirstBytes, ARecordOfAnotherTypeIsNotTls) {
-    EXPECT_EQ(classify("\x15\x03\x01"), Protocol::other);
+TEST(FirstBytes, AnotherTlsRecordBeforeTheHandshakeIsMalformed) {
+    EXPECT_EQ(classify("\x14\x03\x01"), Protocol::malformed);
+    EXPECT_EQ(classify("\x15\x03\x01"), Protocol::malformed);
+    EXPECT_EQ(classify("\x17\x03\x03"), Protocol::malformed);
+    EXPECT_EQ(classify("\x14\x02"), Protocol::other);
     EXPECT_EQ(classify("\x80\x2e\x01\x03\x01"), Protocol::other);
 }
 

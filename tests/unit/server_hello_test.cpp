@@ -47,7 +47,6 @@ TEST(ServerHello, EveryPrefixThatCanBecomeARetryIsIncompleteAndAsksForMore) {
         const Bytes stream = in_records(server_hello(retry_random), size);
         for (std::size_t length = 0; length < stream.size(); ++length) {
             const ServerHello seen = parse_server_hello(std::span(stream).first(length));
-            if (seen.answer == ServerAnswer::hello_retry_request) break;
             ASSERT_EQ(seen.answer, ServerAnswer::incomplete) << length;
             ASSERT_GT(seen.bytes_needed, length);
             ASSERT_LE(seen.bytes_needed, stream.size());
@@ -68,6 +67,13 @@ TEST(ServerHello, WhatIsNoRetryIsToldAtOnce) {
     EXPECT_EQ(parse_server_hello(alert).answer, ServerAnswer::other);
     const std::string banner = "SSH-2.0-x\r\n";
     EXPECT_EQ(parse_server_hello(Bytes(banner.begin(), banner.end())).answer, ServerAnswer::other);
+}
+
+TEST(ServerHello, ARetryEndsWhereItsMessageDoes) {
+    Bytes stream = in_records(server_hello(retry_random), 10);
+    const std::size_t end = stream.size();
+    stream.insert(stream.end(), {20, 3, 3, 0, 1, 1});  // change_cipher_spec
+    EXPECT_EQ(parse_server_hello(stream).bytes, end);
 }
 
 TEST(ServerHello, EmptyRecordsAreSkipped) {

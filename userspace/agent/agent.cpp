@@ -1,5 +1,6 @@
 #include "userspace/agent/agent.h"
 
+#include <net/if.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
@@ -14,10 +15,12 @@
 #include <memory>
 #include <thread>
 
+#include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/worker.h"
 #include "userspace/datapath/capture.h"
+#include "userspace/datapath/capture_watch.h"
 #include "userspace/datapath/flow_table.h"
 
 namespace sluice::agent {
@@ -29,6 +32,8 @@ constexpr std::chrono::seconds record_interval{1};
 constexpr std::uint64_t flow_id_gap = 1 << 20;
 // Listeners, epoll sets, maps, standard streams and room for a reload.
 constexpr std::uint64_t descriptors_reserved = 64;
+// Fewer is a mistake of whoever set the limit.
+constexpr std::uint64_t sockets_min = 32;
 // What the flow table has room for.
 constexpr std::uint64_t flows_of_table = 1 << 20;
 
@@ -40,7 +45,11 @@ std::uint64_t sockets_max(unsigned workers) {
     ::setrlimit(RLIMIT_NOFILE, &limit);
     ::getrlimit(RLIMIT_NOFILE, &limit);
     const std::uint64_t overhead = descriptors_reserved + workers * (8ull + PipePool::descriptors_max);
-    return limit.rlim_cur > overhead ? limit.rlim_cur - overhead : 0;
+    if (limit.rlim_cur >= overhead + sockets_min) return limit.rlim_cur - overhead;
+    throw std::runtime_error("descriptor limit: " + std::to_string(limit.rlim_cur) +
+                             " (ulimit -n, LimitNOFILE=) leaves "
+                             "no room for flows beside the agent's own " +
+                             std::to_string(overhead));
 }
 
 // Installed rules, removed when the agent goes, unless it was told to leave them.
@@ -72,12 +81,16 @@ class Agent {
     void on_signal(int signal);
     void reload();
     void wait_for_kill_request();
+    void watch_capture();
+    void restore_capture();
+    void warn_of_missing_interfaces();
     void write_record_every_second();
     void write_record();
     void forget_flows_of_last_agent();
 
     const RunOptions& options_;
     unsigned worker_count_;
+    datapath::Fd port_claim_;
     datapath::FlowTable table_;
     Log log_{STDOUT_FILENO};
     Shared shared_;
@@ -85,6 +98,8 @@ class Agent {
     asio::io_context io_{1};
     asio::signal_set signals_;  // before the capture: a signal that ends us must remove it
     InstalledCapture capture_;  // after the workers: captured connections find their listeners
+    datapath::CaptureWatch capture_watch_;
+    asio::posix::stream_descriptor capture_changes_;
     asio::posix::stream_descriptor events_;
     asio::steady_timer second_;
     agent_record record_{};
@@ -100,6 +115,7 @@ std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count
 Agent::Agent(const RunOptions& options, const Config& config)
     : options_(options),
       worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
+      port_claim_(claim_port(config.capture.port)),
       table_(datapath::FlowTable::own(options.state_directory)),
       shared_{.config = config,
               .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
@@ -110,6 +126,7 @@ Agent::Agent(const RunOptions& options, const Config& config)
       workers_(make_workers(shared_, worker_count_)),
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
       capture_(shared_.config.capture),
+      capture_changes_(io_, ::dup(capture_watch_.fd())),
       events_(io_, ::dup(table_.events_fd())),
       second_(io_) {
     signals_.add(SIGUSR2);
@@ -133,6 +150,8 @@ void Agent::run() {
     write_record_every_second();
     wait_for_signal();
     wait_for_kill_request();
+    if (shared_.config.capture.install) watch_capture();
+    warn_of_missing_interfaces();
     log_.event("ready", [&](text::JsonObject& line) {
         line.add("version", options_.version);
         line.add("interfaces", shared_.config.capture.interfaces);
@@ -169,11 +188,13 @@ void Agent::reload() {
     ::sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
                  static_cast<long long>(Clock::now().time_since_epoch().count() / 1000));
     std::string error;
+    bool needs_restart = false;
     if (options_.config_file.empty()) {
         error = "no configuration file: started with --interface";
     } else {
         try {
             const Config fresh = read_config(options_.config_file);
+            needs_restart = fresh.differs_outside_policy(shared_.config);
             shared_.policy = fresh.policy;
             record_.policy_rules = static_cast<__u32>(fresh.policy->rules().size());
             ++record_.policy_reloads;
@@ -184,6 +205,8 @@ void Agent::reload() {
     log_.event("reload", [&](text::JsonObject& line) {
         line.add("result", error.empty() ? "ok" : "kept the old policy");
         if (!error.empty()) line.add("error", error);
+        if (needs_restart)
+            line.add("warning", "only the policy was read again: other changes need a restart");
         line.add("rules", record_.policy_rules);
     });
     ::sd_notify(0, "READY=1");
@@ -198,6 +221,39 @@ void Agent::wait_for_kill_request() {
         });
         wait_for_kill_request();
     });
+}
+
+// Somebody flushed the ruleset: install ours again, else traffic would pass unfiltered.
+void Agent::watch_capture() {
+    capture_changes_.async_wait(asio::posix::stream_descriptor::wait_read,
+                                [this](boost::system::error_code error) {
+                                    if (error) return;
+                                    capture_watch_.drain();
+                                    restore_capture();
+                                    watch_capture();
+                                });
+}
+
+void Agent::restore_capture() {
+    std::string result = "installed again: somebody had removed table inet sluice";
+    try {
+        if (datapath::capture_is_installed()) return;
+        datapath::install_capture(shared_.config.capture);
+    } catch (const datapath::CaptureError& error) {
+        result = std::string("cannot be restored: ") + error.what();
+    }
+    log_.event("capture", [&](text::JsonObject& line) { line.add("result", result); });
+}
+
+// Not an error: an interface may come later, and the rules go by its name.
+void Agent::warn_of_missing_interfaces() {
+    for (const std::string& name : shared_.config.capture.interfaces) {
+        if (::if_nametoindex(name.c_str()) != 0) continue;
+        log_.event("warning", [&](text::JsonObject& line) {
+            line.add("what",
+                     "interface " + name + " does not exist: nothing is captured there until it does");
+        });
+    }
 }
 
 void Agent::write_record_every_second() {
@@ -241,6 +297,7 @@ void run_agent(const RunOptions& options) {
     const Config config =
         options.config_file.empty() ? default_config(options.interfaces) : read_config(options.config_file);
     ::signal(SIGPIPE, SIG_IGN);
+    ::signal(SIGUSR1, SIG_IGN);  // what log rotation sends by habit; the log is a stream
     Agent agent(options, config);
     agent.run();
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <tuple>
 
 #include "policy/policy_file.h"
 #include "policy/quote.h"
@@ -222,6 +223,15 @@ Config default_config(std::vector<std::string> interfaces) {
     config.capture.interfaces = std::move(interfaces);
     config.policy = std::make_shared<const policy::Policy>(std::vector<policy::Rule>{}, allow, allow);
     return config;
+}
+
+bool Config::differs_outside_policy(const Config& other) const {
+    const auto rest = [](const Config& config) {
+        return std::tie(config.capture, config.upstream_source, config.splice, config.hello_bytes_max,
+                        config.hello_deadline, config.silence, config.connect_timeout, config.idle_timeout,
+                        config.half_close_timeout, config.flows_max, config.workers);
+    };
+    return rest(*this) != rest(other);
 }
 
 }  // namespace sluice::agent

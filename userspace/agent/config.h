@@ -33,6 +33,9 @@ struct Config {
     std::uint32_t flows_max = 0;                   // 0: as many as the descriptor limit allows
     std::uint32_t workers = 0;                     // 0: one per core
     std::shared_ptr<const policy::Policy> policy;  // never null
+
+    // In anything that only a restart can change.
+    bool differs_outside_policy(const Config& other) const;
 };
 
 // Reads a whole file; throws policy::FileError (one line: file, line, column, what was expected). Touches

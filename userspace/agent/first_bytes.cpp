@@ -12,22 +12,19 @@ struct Signature {
     policy::Protocol protocol;
 };
 
-// RFC 8446 5.1 (a handshake record); RFC 4253 4.2; methods of RFC 9110 9.1, RFC 5789 and RFC 4918,
-// then the preface of RFC 9113 3.4. A method counts with the space that must follow it.
+// RFC 8446 5.1: a handshake record; any other record does not belong there, but some servers skip it and take
+// the ClientHello behind. RFC 4253 4.2; methods of RFC 9110 9.1, RFC 5789 and RFC 4918, then the preface of
+// RFC 9113 3.4. A method counts with the space that must follow it.
 constexpr std::array signatures = {
-    Signature{"\x16", policy::Protocol::tls},
-    Signature{"SSH-", policy::Protocol::ssh},
-    Signature{"GET ", policy::Protocol::http},
-    Signature{"POST ", policy::Protocol::http},
-    Signature{"HEAD ", policy::Protocol::http},
-    Signature{"PUT ", policy::Protocol::http},
-    Signature{"DELETE ", policy::Protocol::http},
-    Signature{"OPTIONS ", policy::Protocol::http},
-    Signature{"CONNECT ", policy::Protocol::http},
-    Signature{"TRACE ", policy::Protocol::http},
-    Signature{"PATCH ", policy::Protocol::http},
-    Signature{"PROPFIND ", policy::Protocol::http},
-    Signature{"PRI * HTTP/2.0", policy::Protocol::http},
+    Signature{"\x16", policy::Protocol::tls},           Signature{"\x14\x03", policy::Protocol::malformed},
+    Signature{"\x15\x03", policy::Protocol::malformed}, Signature{"\x17\x03", policy::Protocol::malformed},
+
+    Signature{"SSH-", policy::Protocol::ssh},           Signature{"GET ", policy::Protocol::http},
+    Signature{"POST ", policy::Protocol::http},         Signature{"HEAD ", policy::Protocol::http},
+    Signature{"PUT ", policy::Protocol::http},          Signature{"DELETE ", policy::Protocol::http},
+    Signature{"OPTIONS ", policy::Protocol::http},      Signature{"CONNECT ", policy::Protocol::http},
+    Signature{"TRACE ", policy::Protocol::http},        Signature{"PATCH ", policy::Protocol::http},
+    Signature{"PROPFIND ", policy::Protocol::http},     Signature{"PRI * HTTP/2.0", policy::Protocol::http},
 };
 
 }  // namespace

@@ -13,30 +13,30 @@ namespace sluice::agent {
 namespace {
 
 // A server that has not shown by then what it answers is not asking for a second hello.
-constexpr std::size_t answer_bytes_max = 16 * 1024;
+constexpr std::size_t answer_bytes_max = 64 * 1024;
 
 enum class Passed : std::uint8_t { all, from_failed, to_failed, not_in_time };
 
-// Moves `bytes`, which are known to be unread in `from`.
+// Moves `bytes`, which are known to be unread in `from`. What the receiver does not take stays there
+// meanwhile.
 asio::awaitable<Passed> pass_on(std::size_t bytes, Socket& from, Socket& to, Patience& patience) {
-    std::array<char, 16 * 1024> buffer;
     while (bytes > 0) {
-        const std::size_t part = std::min(bytes, buffer.size());
-        const ssize_t got = ::recv(from.native(), buffer.data(), part, MSG_DONTWAIT);
+        thread_local std::array<char, 16 * 1024> buffer;  // filled and emptied between two waits
+        const ssize_t got =
+            ::recv(from.native(), buffer.data(), std::min(bytes, buffer.size()), MSG_PEEK | MSG_DONTWAIT);
         if (got <= 0) co_return Passed::from_failed;
-        bytes -= static_cast<std::size_t>(got);
-        for (ssize_t sent = 0; sent < got;) {
-            const auto rest = static_cast<std::size_t>(got - sent);
-            const ssize_t n = ::send(to.native(), buffer.data() + sent, rest, MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (n >= 0) {
-                sent += n;
-                continue;
-            }
-            if (errno != EAGAIN && errno != EWOULDBLOCK) co_return Passed::to_failed;
-            to.writable = false;
-            if (!co_await patience.writable_or_failed(to, from)) co_return Passed::not_in_time;
-            if (from.failed) co_return Passed::from_failed;
+        const ssize_t sent =
+            ::send(to.native(), buffer.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            const auto taken = static_cast<std::size_t>(sent);
+            ::recv(from.native(), nullptr, taken, MSG_TRUNC | MSG_DONTWAIT);  // discards, as tcp(7) says
+            bytes -= taken;
+            continue;
         }
+        if (errno != EAGAIN && errno != EWOULDBLOCK) co_return Passed::to_failed;
+        to.writable = false;
+        if (!co_await patience.writable_or_failed(to, from)) co_return Passed::not_in_time;
+        if (from.failed) co_return Passed::from_failed;
     }
     co_return Passed::all;
 }
@@ -58,24 +58,23 @@ asio::awaitable<std::expected<ServerSays, flow_end>> exchange_hello(Flow& flow, 
     if (hello == Passed::to_failed) co_return ServerSays::go_on;
     flow.up.bytes += flow.hello.bytes;
 
-    auto answer = tls::ServerAnswer::incomplete;
-    const Peeked peeked = co_await peek_until(upstream, patience, answer_bytes_max, [&](auto bytes) {
-        const tls::ServerHello seen = tls::parse_server_hello(bytes);
-        answer = seen.answer;
-        const bool goes_on = answer == tls::ServerAnswer::incomplete && seen.bytes_needed <= answer_bytes_max;
+    flow.state = FLOW_STATE_waiting;
+    tls::ServerHello seen;
+    co_await peek_until(upstream, downstream, patience, answer_bytes_max, [&seen](auto bytes) {
+        seen = tls::parse_server_hello(bytes);
+        const bool goes_on =
+            seen.answer == tls::ServerAnswer::incomplete && seen.bytes_needed <= answer_bytes_max;
         return goes_on ? seen.bytes_needed : 0;
     });
     if (patience.over()) co_return std::unexpected(not_in_time(patience));
-    if (answer != tls::ServerAnswer::hello_retry_request) co_return ServerSays::go_on;
+    if (downstream.failed) co_return std::unexpected(FLOW_END_client_reset);
+    if (seen.answer != tls::ServerAnswer::hello_retry_request) co_return ServerSays::go_on;
 
-    // All that the server has said is the request (and a change_cipher_spec): it waits for the second hello
-    // now.
-    const std::size_t request_bytes = peeked.bytes.size();
-    const Passed request = co_await pass_on(request_bytes, upstream, downstream, patience);
+    const Passed request = co_await pass_on(seen.bytes, upstream, downstream, patience);
     if (request == Passed::from_failed) co_return std::unexpected(FLOW_END_server_reset);
     if (request == Passed::to_failed) co_return std::unexpected(FLOW_END_client_reset);
     if (request == Passed::not_in_time) co_return std::unexpected(not_in_time(patience));
-    flow.down.bytes += request_bytes;
+    flow.down.bytes += seen.bytes;
     co_return ServerSays::hello_again;
 }
 

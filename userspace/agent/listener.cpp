@@ -3,8 +3,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <stdexcept>
 
@@ -42,6 +46,27 @@ std::optional<policy::Endpoint> redirected_from(int socket, bool v4) {
     return address.endpoint();
 }
 
+std::optional<policy::Endpoint> dialled(int socket, const datapath::CaptureConfig& capture) {
+    const policy::Endpoint local = local_endpoint(socket);
+    if (!capture.install) {
+        const auto original = redirected_from(socket, local.address.is_v4());
+        if (original && *original != local) return original;
+        if (local.port == capture.port) return std::nullopt;
+        return local;
+    }
+    const Family family = local.address.is_v4() ? Family::v4 : Family::v6;
+    if (local == listening_address(capture, family)) return std::nullopt;
+    return local;
+}
+
+// Addresses that no other host can have: a connection to one of them would end on this host.
+bool is_nowhere(const policy::IpAddress& address) {
+    static const std::array nowhere = {*policy::Cidr::parse("0.0.0.0/8"), *policy::Cidr::parse("127.0.0.0/8"),
+                                       *policy::Cidr::parse("224.0.0.0/4"), *policy::Cidr::parse("::/127"),
+                                       *policy::Cidr::parse("ff00::/8")};
+    return std::ranges::any_of(nowhere, [&](const policy::Cidr& range) { return range.contains(address); });
+}
+
 }  // namespace
 
 std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture, Family family) {
@@ -67,6 +92,7 @@ std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture
     // Inherited by what is accepted. Never TCP_DEFER_ACCEPT: it hides clients that wait for the server to
     // speak.
     set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);  // an urgent byte is a byte of the stream
     SocketAddress address(where);
     if (::bind(fd.get(), address.get(), address.length) != 0) {
         if (!v4 && errno == EADDRNOTAVAIL) return std::nullopt;  // net.ipv6.conf.*.disable_ipv6
@@ -74,6 +100,19 @@ std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture
     }
     if (::listen(fd.get(), backlog) != 0) throw fail("listen");
     return fd;
+}
+
+datapath::Fd claim_port(std::uint16_t port) {
+    // An abstract name of a unix socket belongs to the network namespace, and goes when its holder dies.
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    const std::string text = "sluice-agent-" + std::to_string(port);
+    std::memcpy(name.sun_path + 1, text.data(), text.size());
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+    datapath::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), length) == 0) return fd;
+    throw std::runtime_error("port " + std::to_string(port) +
+                             ": another sluice agent serves it in this network namespace");
 }
 
 std::expected<Accepted, int> accept_one(int listener) {
@@ -87,16 +126,9 @@ std::expected<Accepted, int> accept_one(int listener) {
 }
 
 std::optional<policy::Endpoint> original_destination(int socket, const datapath::CaptureConfig& capture) {
-    const policy::Endpoint local = local_endpoint(socket);
-    if (!capture.install) {
-        const auto original = redirected_from(socket, local.address.is_v4());
-        if (original && *original != local) return original;
-        if (local.port == capture.port) return std::nullopt;
-        return local;
-    }
-    const Family family = local.address.is_v4() ? Family::v4 : Family::v6;
-    if (local == listening_address(capture, family)) return std::nullopt;
-    return local;
+    auto destination = dialled(socket, capture);
+    if (destination && is_nowhere(destination->address)) return std::nullopt;
+    return destination;
 }
 
 }  // namespace sluice::agent

@@ -21,6 +21,10 @@ enum class Family : std::uint8_t { v4, v6 };
 // cause.
 std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture, Family family);
 
+// Held for the agent's life: two agents must not share a port, and with it the capture rules, in one network
+// namespace. Throws std::runtime_error when another one has it.
+datapath::Fd claim_port(std::uint16_t port);
+
 struct Accepted {
     datapath::Fd socket;  // non-blocking
     policy::Endpoint source;
@@ -28,7 +32,8 @@ struct Accepted {
 // Nothing more to accept: error 0; else why (EMFILE, ...).
 std::expected<Accepted, int> accept_one(int listener);
 
-// Where the client wanted to go. Nothing: it connected to the agent's port itself, and nowhere else.
+// Where the client wanted to go. Nothing: to the agent's own port, or to an
+// address that can only be this host's (loopback, unspecified, multicast).
 std::optional<policy::Endpoint> original_destination(int socket, const datapath::CaptureConfig& capture);
 
 }  // namespace sluice::agent

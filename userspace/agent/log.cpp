@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <ctime>
@@ -13,21 +14,11 @@ namespace {
 
 // Lines that come within this time are written with one system call.
 constexpr std::chrono::milliseconds batch_time{5};
-
-// Ends early when nobody can ever read the rest.
-void write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t n = ::write(fd, text.data(), text.size());
-        if (n >= 0) {
-            text.remove_prefix(static_cast<std::size_t>(n));
-        } else if (errno == EAGAIN) {
-            pollfd entry{.fd = fd, .events = POLLOUT, .revents = 0};
-            ::poll(&entry, 1, -1);
-        } else if (errno != EINTR) {
-            return;
-        }
-    }
-}
+// A pipe that polls writable takes at least this much without blocking (PIPE_BUF).
+constexpr std::size_t piece_bytes = 4096;
+// A stuck reader holds the agent's end up for no longer than this.
+constexpr std::chrono::milliseconds stop_patience{500};
+constexpr int poll_ms = 50;
 
 }  // namespace
 
@@ -42,6 +33,24 @@ Log::~Log() {
     }
     wake_.notify_one();
     thread_.join();
+}
+
+// What cannot be written, since the reader is gone or, at the end, stuck, is counted as lost.
+void Log::write_out(std::string_view text) {
+    auto deadline = std::chrono::steady_clock::time_point::max();
+    while (!text.empty()) {
+        if (stopping_ && deadline == std::chrono::steady_clock::time_point::max()) {
+            deadline = std::chrono::steady_clock::now() + stop_patience;
+        }
+        pollfd entry{.fd = fd_, .events = POLLOUT, .revents = 0};
+        const bool ready = ::poll(&entry, 1, poll_ms) > 0;
+        const ssize_t n = ready ? ::write(fd_, text.data(), std::min(text.size(), piece_bytes)) : 0;
+        if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+        const bool gone = n < 0 && errno != EAGAIN && errno != EINTR;
+        if (gone || std::chrono::steady_clock::now() >= deadline) break;
+    }
+    lines_lost_.fetch_add(static_cast<std::uint64_t>(std::ranges::count(text, '\n')),
+                          std::memory_order_relaxed);
 }
 
 void Log::write(std::string_view line) {
@@ -63,12 +72,12 @@ void Log::run() {
     std::unique_lock lock(mutex_);
     for (;;) {
         wake_.wait(lock, [this] { return stopping_ || buffer_.size() > 0; });
-        if (!stopping_) wake_.wait_for(lock, batch_time, [this] { return stopping_; });
+        if (!stopping_) wake_.wait_for(lock, batch_time, [this] { return stopping_.load(); });
         fmt::memory_buffer batch;
         std::swap(batch, buffer_);
-        const bool last = stopping_;
+        const bool last = stopping_.load();
         lock.unlock();
-        write_all(fd_, {batch.data(), batch.size()});
+        write_out({batch.data(), batch.size()});
         lock.lock();
         if (last && buffer_.size() == 0) return;
     }

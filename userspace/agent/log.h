@@ -45,12 +45,13 @@ class Log {
 
     static void begin(text::JsonObject& object, std::string_view name);
     void run();
+    void write_out(std::string_view text);
 
     int fd_;
     std::mutex mutex_;
     std::condition_variable wake_;
     fmt::memory_buffer buffer_;
-    bool stopping_ = false;
+    std::atomic<bool> stopping_ = false;
     std::atomic<std::uint64_t> lines_lost_ = 0;
     std::thread thread_;
 };

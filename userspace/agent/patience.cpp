@@ -81,6 +81,10 @@ asio::awaitable<bool> Patience::either_readable(Socket& one, Socket& other) {
     return until([&one, &other] { return one.readable || other.readable; }, one, other);
 }
 
+asio::awaitable<bool> Patience::readable_or_failed(Socket& readable, Socket& failed) {
+    return until([&readable, &failed] { return readable.readable || failed.failed; }, readable, failed);
+}
+
 asio::awaitable<bool> Patience::writable_or_failed(Socket& writable, Socket& failed) {
     return until([&writable, &failed] { return writable.writable || failed.failed; }, writable, failed);
 }

@@ -67,6 +67,7 @@ class Patience final : private Subscriber {
     // Until a socket's flag is set. False: the patience is over.
     asio::awaitable<bool> readable(Socket& socket);
     asio::awaitable<bool> either_readable(Socket& one, Socket& other);
+    asio::awaitable<bool> readable_or_failed(Socket& readable, Socket& failed);
     asio::awaitable<bool> writable_or_failed(Socket& writable, Socket& failed);  // one may be the other
 
   private:

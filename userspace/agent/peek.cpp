@@ -36,8 +36,8 @@ Opening gone() {
 // What a parsed hello amounts to; nothing when its rest must be waited for.
 std::optional<Opening> from_hello(tls::ClientHello hello, const PeekLimits& limits) {
     switch (hello.status) {
-        case tls::HelloStatus::not_tls:
-            return protocol(policy::Protocol::other);
+        case tls::HelloStatus::not_tls:  // though its first byte is a handshake's: some server may take it
+                                         // for one
         case tls::HelloStatus::malformed:
             return trouble(FLOW_END_hello_malformed, std::move(hello));
         case tls::HelloStatus::incomplete:
@@ -57,6 +57,7 @@ std::optional<Opening> read_opening(Bytes bytes, const PeekLimits& limits, std::
     bytes_needed = bytes.size() + 1;
     const auto kind = classify_first_bytes(bytes);
     if (!kind) return std::nullopt;
+    if (*kind == policy::Protocol::malformed) return trouble(FLOW_END_hello_malformed, {});
     if (*kind != policy::Protocol::tls) return protocol(*kind);
     tls::ClientHello hello = tls::parse_client_hello(bytes);
     bytes_needed = std::max(bytes_needed, hello.bytes_needed);
@@ -70,7 +71,8 @@ Opening close_opening(Bytes bytes) {
         opening.silent = true;
         return opening;
     }
-    if (classify_first_bytes(bytes) != policy::Protocol::tls) return protocol(policy::Protocol::other);
+    // Half a hello, or too little to tell TLS, HTTP or SSH by: whatever it would have become has rules of its
+    // own.
     return trouble(FLOW_END_hello_incomplete, tls::parse_client_hello(bytes));
 }
 
@@ -80,15 +82,15 @@ asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits lim
     const auto began = Clock::now();
     patience.last_until(began + limits.silence);
     std::optional<Opening> opening;
-    bool is_tls = false;
-    const Peeked peeked = co_await peek_until(socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
-        std::size_t bytes_needed = 0;
-        opening = read_opening(bytes, limits, bytes_needed);
-        if (opening) return std::size_t{0};
-        const bool now_tls = classify_first_bytes(bytes) == policy::Protocol::tls;
-        if (now_tls && !std::exchange(is_tls, true)) patience.last_until(began + limits.hello_deadline);
-        return bytes_needed;
-    });
+    bool has_spoken = false;
+    const Peeked peeked =
+        co_await peek_until(socket, socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
+            std::size_t bytes_needed = 0;
+            opening = read_opening(bytes, limits, bytes_needed);
+            if (opening) return std::size_t{0};
+            if (!std::exchange(has_spoken, true)) patience.last_until(began + limits.hello_deadline);
+            return bytes_needed;
+        });
     if (peeked.end == Peeked::End::failed) co_return gone();
     co_return opening ? std::move(*opening) : close_opening(peeked.bytes);
 }
@@ -96,13 +98,13 @@ asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits lim
 asio::awaitable<Opening> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits) {
     patience.last_until(Clock::now() + limits.hello_deadline);
     std::optional<Opening> opening;
-    const Peeked peeked = co_await peek_until(socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
-        tls::ClientHello hello = tls::parse_second_client_hello(bytes);
-        if (hello.status == tls::HelloStatus::not_tls) hello.status = tls::HelloStatus::malformed;
-        const std::size_t bytes_needed = std::max(hello.bytes_needed, bytes.size() + 1);
-        opening = from_hello(std::move(hello), limits);
-        return opening ? 0 : bytes_needed;
-    });
+    const Peeked peeked =
+        co_await peek_until(socket, socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
+            tls::ClientHello hello = tls::parse_second_client_hello(bytes);
+            const std::size_t bytes_needed = std::max(hello.bytes_needed, bytes.size() + 1);
+            opening = from_hello(std::move(hello), limits);
+            return opening ? 0 : bytes_needed;
+        });
     if (peeked.end == Peeked::End::failed) co_return gone();
     co_return opening ? std::move(*opening) : trouble(FLOW_END_hello_incomplete, {});
 }

@@ -51,7 +51,7 @@ class LowWater {
 
 }  // namespace
 
-asio::awaitable<Peeked> peek_until(Socket& socket, Patience& patience, std::size_t bytes_max,
+asio::awaitable<Peeked> peek_until(Socket& socket, Socket& other, Patience& patience, std::size_t bytes_max,
                                    std::function<std::size_t(std::span<const std::uint8_t>)> bytes_needed) {
     LowWater low_water(socket);
     Peeked seen;
@@ -64,7 +64,8 @@ asio::awaitable<Peeked> peek_until(Socket& socket, Patience& patience, std::size
         if (needed == 0 || last_look) co_return seen;
         if (needed > 1) low_water.raise(needed);
         fruitless = seen.bytes.size() == bytes_before ? fruitless + 1 : 0;
-        const bool woken = co_await patience.readable(socket);
+        const bool woken = co_await patience.readable_or_failed(socket, other);
+        if (other.failed) co_return Peeked{};
         // Woken with fewer bytes than asked for: the peer finished, or the kernel has no room for more.
         last_look = !woken || socket.hung_up || fruitless > fruitless_wakes_max;
     }

@@ -14,15 +14,16 @@ struct Peeked {
     enum class End : std::uint8_t {
         enough,   // `bytes_needed` said so
         no_more,  // the peer has finished, the patience is over, or the kernel has no room for more
-        failed,   // the connection is gone
+        failed,   // this connection is gone, or the flow's other one
     };
     End end = End::failed;
     std::span<const std::uint8_t> bytes;  // as last seen; valid until the caller waits again
 };
 
 // `bytes_needed`, called with everything there is so far (not empty), answers 0 when that is enough, else the
-// least length at which asking again can help. At most `bytes_max` are looked at.
-asio::awaitable<Peeked> peek_until(Socket& socket, Patience& patience, std::size_t bytes_max,
+// least length at which asking again can help. At most `bytes_max` are looked at. `other`: the flow's other
+// socket, whose failure ends the wait; `socket` itself when there is none.
+asio::awaitable<Peeked> peek_until(Socket& socket, Socket& other, Patience& patience, std::size_t bytes_max,
                                    std::function<std::size_t(std::span<const std::uint8_t>)> bytes_needed);
 
 }  // namespace sluice::agent

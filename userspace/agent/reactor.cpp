@@ -20,7 +20,8 @@ Reactor::Reactor(asio::io_context& io) : epoll_(io, ::epoll_create1(EPOLL_CLOEXE
 }
 
 bool Reactor::watch(Socket& socket) {
-    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.ptr = &socket}};
+    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
+                      .data = {.ptr = &socket}};
     return ::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, socket.native(), &event) == 0;
 }
 

@@ -18,25 +18,31 @@ bool is_denial(flow_end why) {
            why == FLOW_END_hello_too_long;
 }
 
-// Throws away what the client sends. False: it has finished, or the connection is gone.
-bool discard_input(const Socket& socket) {
-    std::array<char, 4096> buffer;
+// A refused client's input is read for this long and no further.
+constexpr std::size_t discarded_bytes_max = 256 * 1024;
+
+// Throws away what the client has sent. False: it has finished, it is gone, or it has had its `allowance`.
+bool discard_input(const Socket& socket, std::size_t& allowance) {
+    std::array<char, 16 * 1024> buffer;
     for (;;) {
         const ssize_t n = ::recv(socket.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
         if (n <= 0) return n < 0 && errno == EAGAIN;
+        if (static_cast<std::size_t>(n) >= allowance) return false;
+        allowance -= static_cast<std::size_t>(n);
     }
 }
 
 // FIN now, and an orderly end: closing with unread bytes would send RST, and take an alert still in flight
 // with it.
 asio::awaitable<void> close_gently(Socket& socket, Patience& patience) {
-    const bool client_is_done = !discard_input(socket);
+    std::size_t allowance = discarded_bytes_max;
+    const bool client_goes_on = discard_input(socket, allowance);
     ::shutdown(socket.native(), SHUT_WR);
-    if (client_is_done) co_return socket.close();
+    if (!client_goes_on) co_return socket.close();
     patience.last_until(Clock::now() + linger_time);
     while (co_await patience.readable(socket)) {
         socket.readable = false;
-        if (!discard_input(socket)) co_return socket.close();
+        if (!discard_input(socket, allowance)) co_return socket.close();
     }
     socket.reset();
 }

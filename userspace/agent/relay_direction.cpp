@@ -88,8 +88,8 @@ RelayDirection::Step RelayDirection::copy(Socket& from, Socket& to, std::span<ch
     }
     const auto got = static_cast<std::size_t>(received);
     if (got == buffer.size()) {
-        bulk_ = true;
-    } else if (!from.hung_up) {
+        bulk_ = !from.urgent;
+    } else if (!from.hung_up && !from.urgent) {
         from.readable = false;  // a short read has emptied the socket; what comes later is a new edge
     }
     std::size_t sent = 0;
@@ -113,7 +113,11 @@ RelayDirection::Step RelayDirection::fill_pipe(Socket& from, PipePool& pipes) {
     }
     const ssize_t n = ::splice(from.native(), nullptr, pipe_->write_end.get(), nullptr, splice_bytes,
                                SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    if (n == 0) return Step::end_of_stream;
+    if (n == 0) {
+        // Not always the end: splice(2) also stops at an urgent mark once the FIN is here. recv() knows.
+        bulk_ = false;
+        return Step::moved;
+    }
     if (n < 0) {
         if (!would_block(errno)) return Step::from_failed;
         from.readable = false;

@@ -22,6 +22,7 @@ void Socket::on_events(std::uint32_t events) {
     if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable = true;
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up = true;
     if ((events & EPOLLERR) != 0) failed = true;
+    if ((events & EPOLLPRI) != 0) urgent = true;
     if (subscriber_) subscriber_->on_ready(*this);
 }
 

@@ -24,6 +24,7 @@ class Socket {
     bool writable = false;
     bool hung_up = false;  // FIN or an error has arrived: read on until recv() tells which
     bool failed = false;   // an error has: the connection is gone, though bytes may wait to be read
+    bool urgent = false;   // urgent data has: each read stops at its mark, so a short one proves nothing
 
     int native() const { return fd_.get(); }
 

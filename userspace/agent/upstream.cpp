@@ -66,6 +66,7 @@ Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort por
     // Whatever the peers sent in one segment should leave in one, at once: Nagle was the sender's decision to
     // make.
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     // The handshake's last ACK goes out with the client's first bytes, which are at hand: one packet less.
     // When the server is to speak first there are none, and it would wait for that ACK.
     if (flow.protocol != policy::Protocol::server_first) set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0);

@@ -33,7 +33,8 @@ struct ExplainOptions {
 struct Question {
     Facts facts;
     std::string server_name;
-    std::string_view name_note;  // why the name counts as none
+    std::string_view name_note;     // why the name counts as none
+    std::string_view capture_note;  // why the policy is never asked about this flow
     bool protocol_assumed = false;
 };
 
@@ -88,6 +89,11 @@ Question read_question(const ExplainOptions& options) {
                              policy::quote(options.protocol));
         }
         facts.protocol = static_cast<policy::Protocol>(word - policy::protocol_words.begin());
+    }
+    const bool can_have_name =
+        facts.protocol == policy::Protocol::tls || facts.protocol == policy::Protocol::malformed;
+    if (!options.server_name.empty() && !can_have_name) {
+        throw UsageError("--server-name: only tls carries one, not " + options.protocol);
     }
     return question;
 }
@@ -174,6 +180,7 @@ void print_text(const Explanation& explanation, const Question& question) {
     row("protocol", std::string(to_string(question.facts.protocol)) +
                         (question.protocol_assumed ? " (assumed; --protocol says otherwise)" : ""));
     if (!question.name_note.empty()) row("note", question.name_note);
+    if (!question.capture_note.empty()) row("note", question.capture_note);
     for (const std::string& reason : explanation.because)
         row("because", reason);
     for (const std::string& rule : explanation.passed_over)
@@ -193,10 +200,32 @@ void print_json(const Explanation& explanation, const Question& question) {
             .add("destination", question.facts.destination.to_string())
             .add("protocol", to_string(question.facts.protocol))
             .add("server_name", question.server_name)
+            .add("captured", question.capture_note.empty())
             .add("because", explanation.because)
             .add("passed_over", explanation.passed_over);
     }
     fmt::print("{}\n", fmt::to_string(out));
+}
+
+// As the capture's rules have it (userspace/datapath/capture.cpp); empty: the flow is captured.
+std::string_view why_not_captured(const datapath::CaptureConfig& capture, const Facts& facts) {
+    const auto holds = [](const auto& ranges, const auto& value) {
+        return std::ranges::any_of(ranges, [&](const auto& range) { return range.contains(value); });
+    };
+    if (!capture.install) return {};
+    if (holds(capture.exclude_sources, facts.source.address)) {
+        return "not captured, so never judged: the source is in capture.exclude.sources";
+    }
+    if (holds(capture.exclude_destinations, facts.destination.address)) {
+        return "not captured, so never judged: the destination is in capture.exclude.destinations";
+    }
+    if (holds(capture.exclude_ports, facts.destination.port)) {
+        return "not captured, so never judged: the port is in capture.exclude.ports";
+    }
+    if (!capture.ports.empty() && !holds(capture.ports, facts.destination.port)) {
+        return "not captured, so never judged: the port is not in capture.ports";
+    }
+    return {};
 }
 
 int run(const ExplainOptions& options) {
@@ -204,6 +233,7 @@ int run(const ExplainOptions& options) {
         Question question = read_question(options);
         question.facts.server_name = question.server_name;
         agent::Config config = agent::read_config(options.file);
+        question.capture_note = why_not_captured(config.capture, question.facts);
         Explanation explanation = explain(*config.policy, question);
         options.json ? print_json(explanation, question) : print_text(explanation, question);
         return 0;

@@ -5,6 +5,7 @@
 
 #include "userspace/cli/commands.h"
 #include "userspace/cli/flow_view.h"
+#include "userspace/datapath/capture_watch.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/text/json.h"
 
@@ -16,6 +17,23 @@ std::string_view splice_choice(const agent_record& agent) {
                                                        : datapath::splice_mode_word(agent.splice_configured);
 }
 
+std::string_view plural(std::uint32_t count) {
+    return count == 1 ? "" : "s";
+}
+
+// What happens to captured traffic at this moment, in the caller's network namespace.
+std::string_view capture_state(bool running) {
+    try {
+        if (!datapath::capture_is_installed())
+            return running ? "no rules of sluice here" : "none: traffic is forwarded";
+        return running ? "rules installed"
+                       : "rules installed and no agent: captured traffic is BLOCKED (undo: nft delete table "
+                         "inet sluice)";
+    } catch (const datapath::CaptureError&) {
+        return "unknown: needs CAP_NET_ADMIN to see";
+    }
+}
+
 void print_json(const agent_record& agent, bool running) {
     fmt::memory_buffer out;
     {
@@ -25,6 +43,7 @@ void print_json(const agent_record& agent, bool running) {
         object.add("abi_version", agent.abi_version);
         object.add("pid", agent.pid);
         object.add("uptime_ms", running ? (monotonic_ns() - agent.started_ns) / 1'000'000 : 0);
+        object.add("capture", capture_state(running));
         object.add("splice", splice_choice(agent));
         object.add("policy_rules", agent.policy_rules);
         object.add("policy_reloads", agent.policy_reloads);
@@ -45,7 +64,7 @@ void print_json(const agent_record& agent, bool running) {
 
 void print_text(const agent_record& agent, bool running) {
     const auto line = [](std::string_view what, const std::string& value) {
-        fmt::print("{:<22}{}\n", what, value);
+        fmt::print("{:<24}{}\n", what, value);
     };
     if (running) {
         line("agent", fmt::format("running, pid {}, version {}, up {}", agent.pid, agent.version,
@@ -54,14 +73,17 @@ void print_text(const agent_record& agent, bool running) {
         line("agent", fmt::format("not running (last: pid {}, version {})", agent.pid, agent.version));
     }
     line("splice", fmt::format("{}; modes in this version: relay", splice_choice(agent)));
-    line("policy", fmt::format("{} rules, reloaded {} times", agent.policy_rules, agent.policy_reloads));
+    line("capture", std::string(capture_state(running)));
+    line("policy",
+         fmt::format("{} rule{}, reloaded {} time{}", agent.policy_rules, plural(agent.policy_rules),
+                     agent.policy_reloads, plural(agent.policy_reloads)));
     line("flows", fmt::format("{} live of at most {}, {} accepted", running ? agent.flows_live : 0,
                               agent.flows_live_max, agent.flows_accepted));
     line("sockets", fmt::format("{} open of at most {} (the descriptor limit)",
                                 running ? agent.sockets_open : 0, agent.sockets_max));
     line("bytes", fmt::format("{} up, {} down", human_bytes(agent.bytes_up), human_bytes(agent.bytes_down)));
     line("log lines lost", fmt::format("{}", agent.log_lines_lost));
-    fmt::print("ended\n");
+    if (agent.flows_accepted > 0) fmt::print("ended\n");
     for (unsigned end = FLOW_END_closed; end < FLOW_END_COUNT; ++end) {
         if (agent.flow_ends[end] == 0) continue;
         line(fmt::format("  {}", datapath::flow_end_word(end)), fmt::format("{}", agent.flow_ends[end]));

@@ -26,6 +26,8 @@
 namespace sluice::datapath {
 
 struct CaptureConfig {
+    bool operator==(const CaptureConfig&) const = default;
+
     bool install = true;                   // false: the operator brings his own TPROXY or REDIRECT rules
     std::vector<std::string> interfaces;   // where clients are; names as in `ip link`
     std::vector<policy::PortRange> ports;  // original destination ports; empty: all

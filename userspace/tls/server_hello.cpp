@@ -19,14 +19,26 @@ constexpr std::size_t wanted_bytes = random_offset + retry_random.size();
 struct Start {
     std::array<std::uint8_t, wanted_bytes> bytes{};
     std::size_t size = 0;
-};
 
-bool can_be_retry(const Start& start) {
-    if (start.size > 0 && start.bytes[0] != server_hello_message) return false;
-    const std::size_t known = start.size > random_offset ? start.size - random_offset : 0;
-    return std::equal(retry_random.begin(), retry_random.begin() + static_cast<std::ptrdiff_t>(known),
-                      start.bytes.begin() + random_offset);
-}
+    void add(std::span<const std::uint8_t> fragment) {
+        const std::size_t taken = std::min(wanted_bytes - size, fragment.size());
+        std::copy_n(fragment.begin(), taken, bytes.begin() + static_cast<std::ptrdiff_t>(size));
+        size += taken;
+    }
+
+    bool can_be_retry() const {
+        if (size > 0 && bytes[0] != server_hello_message) return false;
+        const std::size_t known = size > random_offset ? size - random_offset : 0;
+        return std::equal(retry_random.begin(), retry_random.begin() + static_cast<std::ptrdiff_t>(known),
+                          bytes.begin() + random_offset);
+    }
+
+    // Its header included; known once `size` is at least 4.
+    std::size_t message_bytes() const {
+        return 4 + (static_cast<std::size_t>(bytes[1]) << 16 | static_cast<std::size_t>(bytes[2]) << 8 |
+                    bytes[3]);
+    }
+};
 
 }  // namespace
 
@@ -34,24 +46,24 @@ ServerHello parse_server_hello(std::span<const std::uint8_t> stream) {
     constexpr ServerHello other{.answer = ServerAnswer::other};
     Start start;
     std::size_t position = 0;
-    while (start.size < wanted_bytes) {
+    std::size_t message_left = wanted_bytes;  // until the message's own length is known
+    std::size_t message_seen = 0;
+    while (message_left > 0) {
         const auto rest = stream.subspan(position);
         if (!rest.empty() && rest[0] != handshake_record) return other;
-        if (rest.size() < record_header_bytes) {
-            return {.bytes_needed = position + record_header_bytes};
-        }
+        if (rest.size() < record_header_bytes) return {.bytes_needed = position + record_header_bytes};
         const std::size_t length = static_cast<std::size_t>(rest[3]) << 8 | rest[4];
-        const std::size_t wanted = std::min(length, wanted_bytes - start.size);
-        const auto fragment = rest.subspan(record_header_bytes);
-        const std::size_t taken = std::min(wanted, fragment.size());
-        std::copy_n(fragment.begin(), taken, start.bytes.begin() + static_cast<std::ptrdiff_t>(start.size));
-        start.size += taken;
-        if (!can_be_retry(start)) return other;
-        if (taken < wanted) return {.bytes_needed = position + record_header_bytes + wanted};
+        const auto fragment =
+            rest.subspan(record_header_bytes, std::min(length, rest.size() - record_header_bytes));
+        start.add(fragment);
+        if (!start.can_be_retry()) return other;
+        if (fragment.size() < length) return {.bytes_needed = position + record_header_bytes + length};
         position += record_header_bytes + length;
-        if (start.size < wanted_bytes && position > stream.size()) return {.bytes_needed = position};
+        message_seen += length;
+        if (start.size == wanted_bytes)
+            message_left = start.message_bytes() - std::min(start.message_bytes(), message_seen);
     }
-    return {.answer = ServerAnswer::hello_retry_request};
+    return {.answer = ServerAnswer::hello_retry_request, .bytes = position};
 }
 
 }  // namespace sluice::tls

@@ -9,13 +9,14 @@ namespace sluice::tls {
 
 enum class ServerAnswer : std::uint8_t {
     incomplete,           // ask again with at least `bytes_needed` bytes
-    hello_retry_request,  // a second ClientHello will follow
+    hello_retry_request,  // whole; a second ClientHello will follow
     other,                // a ServerHello, an alert, or not TLS at all: the first ClientHello stands
 };
 
 struct ServerHello {
     ServerAnswer answer = ServerAnswer::incomplete;
     std::size_t bytes_needed = 0;
+    std::size_t bytes = 0;  // of a hello_retry_request: where it ends in the stream, record headers included
 };
 
 // `stream`: everything the server has said so far. A HelloRetryRequest is a server_hello whose random is the
