@@ -64,7 +64,6 @@ pack_userland() { # BUILD
     mv "$root/bin/modprobe" "$root/sbin/"  # where the kernel looks for it
     cp "$1/kernel_tests" "$root/tests/"
     cp tests/kernels/init "$root/init"
-    cp --parents /etc/protocols "$root"  # where libnftables looks for `tcp`
     mapfile -t libraries < <(ldd "$root"/{bin,sbin,tests}/* | grep -oP '^\t(.* => )?\K/\S+' | sort -u)
     cp -L --parents "${libraries[@]}" "$root"
     archive "$root" "$CACHE/userland.cpio"

@@ -107,12 +107,14 @@ std::string agent_chain(const CaptureConfig& config, const std::string& set_mark
     const std::string port = std::to_string(config.port);
     std::string chain = "    chain agent {\n";
     chain +=
-        "        meta nfproto ipv4 meta l4proto tcp tproxy ip to 127.0.0.1:" + port + set_mark + " accept\n";
-    chain +=
-        "        meta nfproto ipv6 meta l4proto tcp tproxy ip6 to [::1]:" + port + set_mark + " accept\n";
+        "        meta nfproto ipv4 meta l4proto 6 tproxy ip to 127.0.0.1:" + port + set_mark + " accept\n";
+    chain += "        meta nfproto ipv6 meta l4proto 6 tproxy ip6 to [::1]:" + port + set_mark + " accept\n";
     if (!config.fail_open) chain += "        counter drop comment \"fail closed: no agent is listening\"\n";
     return chain + "    }\n";
 }
+
+// Protocols are written as numbers (1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6): their names are looked up in
+// /etc/protocols, which a minimal host does not have.
 
 // Packets of the captured interfaces.
 //
@@ -128,7 +130,7 @@ std::string agent_chain(const CaptureConfig& config, const std::string& set_mark
 // must pass.
 std::string clients_chain(const CaptureConfig& config) {
     const std::string ports = config.ports.empty() ? "" : " tcp dport @ports";
-    const std::string udp_ports = config.ports.empty() ? "meta l4proto udp" : "udp dport @ports";
+    const std::string udp_ports = config.ports.empty() ? "meta l4proto 17" : "udp dport @ports";
     const std::string reject = " counter reject with icmpx port-unreachable comment ";
     std::string chain = "    chain clients {\n";
     chain += exclusions(config);
@@ -155,15 +157,15 @@ std::string prerouting_chain(const CaptureConfig& config, const std::string& set
         list(config.interfaces, [](const std::string& name) { return '"' + name + '"'; });
     return "    chain prerouting {\n"
            "        type filter hook prerouting priority mangle; policy accept;\n"
-           "        meta l4proto tcp tcp flags & (syn | ack) != syn socket transparent 1" +
+           "        meta l4proto 6 tcp flags & (syn | ack) != syn socket transparent 1" +
            set_mark +
            " accept comment \"of the agent's sockets\"\n"
-           "        meta l4proto { icmp, ipv6-icmp } socket transparent 1" +
+           "        meta l4proto { 1, 58 } socket transparent 1" +
            set_mark +
            " accept comment \"errors for them\"\n"
            "        iifname { " +
            interfaces +
-           " } meta l4proto { tcp, udp } jump clients\n"
+           " } meta l4proto { 6, 17 } jump clients\n"
            "    }\n";
 }
 
