@@ -52,7 +52,7 @@
 #define FLOW_STATE_LIST(X)                                             \
     X(peeking)    /* waiting for the client's first bytes */           \
     X(connecting) /* allowed, the upstream connection is being made */ \
-    X(waiting)    /* connected, and neither side has spoken yet */     \
+    X(waiting)    /* connected; the server has not spoken yet */       \
     X(spliced)
 
 #define SLUICE_ENUMERATOR(prefix, word) prefix##_##word,
