@@ -2,6 +2,8 @@
 // names an allowed host in the first and a denied one in the second must not get through.
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "tests/support/gateway.h"
 #include "tests/support/hello_builder.h"
 #include "tests/support/real_clients.h"
@@ -135,7 +137,7 @@ TEST(HelloRetry, ARequestInTwoSegmentsIsPassedOnWhole) {
 TEST(HelloRetry, AClientThatResetsWhileTheServerIsSilentIsNotWaitedFor) {
     const Lab lab;
     const std::string allowed = real_hello(lab, "allowed.example", "P-256");
-    StreamEnd end = StreamEnd::silence;
+    std::atomic<StreamEnd> end = StreamEnd::silence;
     TcpServer server(lab.server(), 443, [&](TcpSocket& socket) {
         socket.receive_exactly(allowed.size());
         end = socket.receive_to_end().end;
