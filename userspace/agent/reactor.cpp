@@ -52,7 +52,7 @@ bool Reactor::process_batch() {
         const epoll_event event = events_[next_++];
         if (event.data.ptr) static_cast<Socket*>(event.data.ptr)->on_events(event.events);
     }
-    return count_ > 0;
+    return count_ == events_per_batch;
 }
 
 }  // namespace sluice::agent
