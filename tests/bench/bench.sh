@@ -1,7 +1,7 @@
 #!/bin/bash
-# Plain forwarding, HAProxy and sluice under the same loads (load.cpp), interleaved in one run: every round measures
-# every subject, each in fresh namespaces, so that no subject inherits another's TIME_WAIT sockets and a slow minute of
-# the machine hits all of them alike. Reported are medians over the rounds.
+# Plain forwarding, HAProxy and sluice under the same loads (load.cpp), interleaved in one run: every round measures,
+# load by load, every subject, each in fresh namespaces, so that no subject inherits another's TIME_WAIT sockets and a
+# slow half minute of the machine hits all of them alike. Reported are medians over the rounds.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 
@@ -12,7 +12,7 @@ source tests/support/lab.sh
 LOAD=build/load SLUICE=build/sluice
 WORK=/run/sluice-bench
 SECONDS_PER_CELL=3
-LOADS=(bulk request_response_64 new_flows)  # the last fills the tables with closed flows
+LOADS=(bulk request_response_64 new_flows)
 SUBJECTS=(forward haproxy sluice-relay)
 
 json=false rounds=5
@@ -97,19 +97,17 @@ tune() {
     in_lab client sysctl -qw net.ipv4.tcp_tw_reuse=1
 }
 
-measure() { # SUBJECT ROUND
-    local subject=$1 what result
+measure() { # SUBJECT LOAD ROUND
+    local subject=$1 what=$2 result
     lab_up
     tune
     mkdir -p "$WORK"
     start_subject "$subject"
     lab_daemon server "$WORK/load.log" "$LOAD" server $server_ip
     wait_for 10 listens server 9000 || fail "the load server does not start"
-    for what in "${LOADS[@]}"; do
-        result=$(in_lab client "$LOAD" client "$what" $server_ip $SECONDS_PER_CELL) || fail "$subject failed at $what"
-        echo "$what $subject $result" >>"$WORK/results"
-        echo "round $2/$rounds  $subject  $what  $result" >&2
-    done
+    result=$(in_lab client "$LOAD" client "$what" $server_ip $SECONDS_PER_CELL) || fail "$subject failed at $what"
+    echo "$what $subject $result" >>"$WORK/results"
+    echo "round $3/$rounds  $subject  $what  $result" >&2
     lab_down
     rm -rf /sys/fs/bpf/sluice-bench
 }
@@ -154,7 +152,7 @@ report() {
 }
 
 main() {
-    local chosen=() round subject
+    local chosen=() round subject what
     while [[ $# -gt 0 ]]; do
         case $1 in
             --json) json=true ;;
@@ -172,7 +170,9 @@ main() {
     clean
     mkdir -p "$WORK"
     for ((round = 1; round <= rounds; round++)); do
-        for subject in "${SUBJECTS[@]}"; do measure "$subject" $round; done
+        for what in "${LOADS[@]}"; do
+            for subject in "${SUBJECTS[@]}"; do measure "$subject" "$what" $round; done
+        done
     done
     report
 }
