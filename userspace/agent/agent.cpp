@@ -196,7 +196,6 @@ void Agent::reload() {
             const Config fresh = read_config(options_.config_file);
             needs_restart = fresh.differs_outside_policy(shared_.config);
             shared_.policy = fresh.policy;
-            record_.policy_rules = static_cast<__u32>(fresh.policy->rules().size());
             ++record_.policy_reloads;
         } catch (const std::exception& exception) {
             error = exception.what();
@@ -207,7 +206,7 @@ void Agent::reload() {
         if (!error.empty()) line.add("error", error);
         if (needs_restart)
             line.add("warning", "only the policy was read again: other changes need a restart");
-        line.add("rules", record_.policy_rules);
+        line.add("rules", shared_.policy.load()->rules().size());
     });
     ::sd_notify(0, "READY=1");
 }
@@ -275,8 +274,7 @@ void Agent::write_record() {
     record_.log_lines_lost = log_.lines_lost();
     record_.splice_configured =
         shared_.config.splice == SpliceChoice::relay ? SPLICE_MODE_relay : SPLICE_MODE_none;
-    if (record_.policy_reloads == 0)
-        record_.policy_rules = static_cast<__u32>(shared_.config.policy->rules().size());
+    record_.policy_rules = static_cast<__u32>(shared_.policy.load()->rules().size());
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);
     for (const auto& worker : workers_) {
