@@ -3,13 +3,11 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 #include <vector>
 
 namespace sluice::agent {
 namespace {
-
-// A wake-up that brings nothing is the kernel out of room for this socket, or an accident; not for ever.
-constexpr int fruitless_wakes_max = 8;
 
 // One buffer per worker thread: filled and read between two waits, never across one.
 std::span<std::uint8_t> scratch(std::size_t bytes) {
@@ -29,24 +27,24 @@ bool look(Socket& socket, std::size_t bytes_max, std::span<const std::uint8_t>& 
 
 // Wakes a socket's waiter only when so much is there: without it, waiting on a socket with unread bytes
 // returns at once, for ever. It also widens the receive window, so that a hello longer than the initial one
-// can arrive (tcp_set_rcvlowat). Back to 1 in the end: whoever reads next must hear of every byte.
+// can arrive. Setting it wakes the waiter by itself while the receive buffer is nearly full (tcp_set_rcvlowat
+// and tcp_epollin_ready, with many small segments), so it is set only when it changes. Back to 1 in the end:
+// whoever reads next must hear of every byte.
 class LowWater {
   public:
     explicit LowWater(const Socket& socket) : socket_(socket) {}
-    ~LowWater() {
-        if (raised_) set_option(socket_.native(), SOL_SOCKET, SO_RCVLOWAT, 1);
-    }
+    ~LowWater() { raise(1); }
     LowWater(const LowWater&) = delete;
     LowWater& operator=(const LowWater&) = delete;
 
     void raise(std::size_t bytes) {
-        raised_ = true;
+        if (bytes == std::exchange(bytes_, bytes)) return;
         set_option(socket_.native(), SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(bytes));
     }
 
   private:
     const Socket& socket_;
-    bool raised_ = false;
+    std::size_t bytes_ = 1;
 };
 
 }  // namespace
@@ -56,18 +54,15 @@ asio::awaitable<Peeked> peek_until(Socket& socket, Socket& other, Patience& pati
     LowWater low_water(socket);
     Peeked seen;
     bool last_look = false;
-    for (int fruitless = 0;;) {
-        const std::size_t bytes_before = seen.bytes.size();
+    for (;;) {
         if (!look(socket, bytes_max, seen.bytes)) co_return Peeked{};
         const std::size_t needed = seen.bytes.empty() ? 1 : bytes_needed(seen.bytes);
         seen.end = needed == 0 ? Peeked::End::enough : Peeked::End::no_more;
         if (needed == 0 || last_look) co_return seen;
-        if (needed > 1) low_water.raise(needed);
-        fruitless = seen.bytes.size() == bytes_before ? fruitless + 1 : 0;
+        low_water.raise(needed);
         const bool woken = co_await patience.readable_or_failed(socket, other);
         if (other.failed) co_return Peeked{};
-        // Woken with fewer bytes than asked for: the peer finished, or the kernel has no room for more.
-        last_look = !woken || socket.hung_up || fruitless > fruitless_wakes_max;
+        last_look = !woken || socket.hung_up;
     }
 }
 
