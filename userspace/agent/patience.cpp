@@ -58,8 +58,9 @@ Patience::~Patience() {
 
 void Patience::last_until(Clock::time_point deadline) {
     expired_ = false;
-    deadlines_.by_time_.erase(position_);
-    position_ = deadlines_.by_time_.emplace(deadline, this);
+    auto node = deadlines_.by_time_.extract(position_);
+    node.key() = deadline;
+    position_ = deadlines_.by_time_.insert(std::move(node));
     deadlines_.arm(deadline);
 }
 
