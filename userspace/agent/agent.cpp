@@ -13,6 +13,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "userspace/agent/listener.h"
@@ -98,7 +99,7 @@ class Agent {
     asio::io_context io_{1};
     asio::signal_set signals_;  // before the capture: a signal that ends us must remove it
     InstalledCapture capture_;  // after the workers: captured connections find their listeners
-    datapath::CaptureWatch capture_watch_;
+    std::optional<datapath::CaptureWatch> capture_watch_;  // none where the operator's own rules capture
     asio::posix::stream_descriptor capture_changes_;
     asio::posix::stream_descriptor events_;
     asio::steady_timer second_;
@@ -126,10 +127,14 @@ Agent::Agent(const RunOptions& options, const Config& config)
       workers_(make_workers(shared_, worker_count_)),
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
       capture_(shared_.config.capture),
-      capture_changes_(io_, ::dup(capture_watch_.fd())),
+      capture_changes_(io_),
       events_(io_, ::dup(table_.events_fd())),
       second_(io_) {
     signals_.add(SIGUSR2);
+    if (shared_.config.capture.install) {
+        capture_watch_.emplace();
+        capture_changes_.assign(::dup(capture_watch_->fd()));
+    }
     shared_.policy = shared_.config.policy;
     forget_flows_of_last_agent();
 }
@@ -150,7 +155,7 @@ void Agent::run() {
     write_record_every_second();
     wait_for_signal();
     wait_for_kill_request();
-    if (shared_.config.capture.install) watch_capture();
+    if (capture_watch_) watch_capture();
     warn_of_missing_interfaces();
     log_.event("ready", [&](text::JsonObject& line) {
         line.add("version", options_.version);
@@ -227,7 +232,7 @@ void Agent::watch_capture() {
     capture_changes_.async_wait(asio::posix::stream_descriptor::wait_read,
                                 [this](boost::system::error_code error) {
                                     if (error) return;
-                                    capture_watch_.drain();
+                                    capture_watch_->drain();
                                     restore_capture();
                                     watch_capture();
                                 });
