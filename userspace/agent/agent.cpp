@@ -277,8 +277,8 @@ void Agent::write_record() {
     record_.sockets_open = shared_.sockets_open;
     record_.sockets_max = shared_.sockets_max;
     record_.log_lines_lost = log_.lines_lost();
-    record_.splice_configured =
-        shared_.config.splice == SpliceChoice::relay ? SPLICE_MODE_relay : SPLICE_MODE_none;
+    static_assert(static_cast<int>(SpliceChoice::packet) == SPLICE_MODE_packet);
+    record_.splice_configured = static_cast<__u8>(shared_.config.splice);
     record_.policy_rules = static_cast<__u32>(shared_.policy.load()->rules().size());
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);

@@ -18,7 +18,8 @@ enum class UpstreamSource : std::uint8_t {
     gateway,  // the gateway's own address
 };
 
-enum class SpliceChoice : std::uint8_t { automatic, relay };
+// In the order of SPLICE_MODE_LIST, where `none` is no mode in particular.
+enum class SpliceChoice : std::uint8_t { automatic, relay, sockmap, packet };
 
 struct Config {
     datapath::CaptureConfig capture;

@@ -30,8 +30,8 @@ Worker::Worker(Shared& shared, unsigned number)
       work_(asio::make_work_guard(io_)),
       reactor_(io_),
       deadlines_(io_),
-      relay_(io_, {.idle = shared.config.idle_timeout, .half_close = shared.config.half_close_timeout},
-             [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
+      splice_(io_, shared.config,
+              [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
       sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {
         if (auto listener = open_listener(shared.config.capture, family))
@@ -53,7 +53,7 @@ void Worker::start() {
 
 void Worker::kill(std::uint64_t flow_id) {
     asio::post(io_, [this, flow_id] {
-        if (!relay_.end(flow_id, FLOW_END_killed)) deadlines_.end(flow_id, FLOW_END_killed);
+        if (!splice_.end(flow_id, FLOW_END_killed)) deadlines_.end(flow_id, FLOW_END_killed);
     });
 }
 
@@ -64,7 +64,8 @@ void Worker::stop() {
             listener.close();
         sweep_timer_.cancel();
         deadlines_.stop();
-        relay_.end_all(FLOW_END_stopped);
+        splice_.end_all(FLOW_END_stopped);
+        splice_.stop();
         reactor_.stop();
         work_.reset();
     });
@@ -151,12 +152,7 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
 }
 
 void Worker::splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
-    flow->state = FLOW_STATE_spliced;
-    flow->mode = SPLICE_MODE_relay;
-    flow->reason =
-        shared_.config.splice == SpliceChoice::relay ? SPLICE_REASON_configured : SPLICE_REASON_automatic;
-    flow->times.spliced = flow->times.active = Clock::now();
-    relay_.take(std::move(flow), std::move(client), std::move(server));
+    splice_.take(std::move(flow), std::move(client), std::move(server));
 }
 
 void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
@@ -175,14 +171,14 @@ asio::awaitable<void> Worker::sweep_for_ever() {
     while (!stopping_) {
         sweep_timer_.expires_after(sweep_interval);
         co_await sweep_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
-        relay_.sweep([this](Flow& flow) { publish(flow); });
+        splice_.sweep([this](Flow& flow) { publish(flow); });
         // A flow that is still being set up by now is one that somebody may look for.
         deadlines_.for_each_flow([this](Patience& patience) {
             Flow& flow = patience.flow();
             if (!flow.listed && Clock::now() - flow.times.accepted >= sweep_interval) publish(flow);
         });
-        totals_.bytes_up.store(relay_.bytes_up(), std::memory_order_relaxed);
-        totals_.bytes_down.store(relay_.bytes_down(), std::memory_order_relaxed);
+        totals_.bytes_up.store(splice_.bytes_up(), std::memory_order_relaxed);
+        totals_.bytes_down.store(splice_.bytes_down(), std::memory_order_relaxed);
     }
 }
 

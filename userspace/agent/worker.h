@@ -1,5 +1,5 @@
 #pragma once
-// One core's share of the gateway: a thread with its own io_context, listeners, flows and relay. Workers
+// One core's share of the gateway: a thread with its own io_context, listeners, flows and splices. Workers
 // share nothing but what Shared names.
 #include <array>
 #include <atomic>
@@ -16,7 +16,7 @@
 #include "userspace/agent/log.h"
 #include "userspace/agent/patience.h"
 #include "userspace/agent/peek.h"
-#include "userspace/agent/relay.h"
+#include "userspace/agent/splice.h"
 #include "userspace/datapath/flow_table.h"
 
 namespace sluice::agent {
@@ -78,7 +78,7 @@ class Worker {
     asio::executor_work_guard<asio::io_context::executor_type> work_;
     Reactor reactor_;
     Deadlines deadlines_;
-    Relay relay_;
+    Splice splice_;
     std::vector<asio::posix::stream_descriptor> listeners_;
     asio::steady_timer sweep_timer_;
     Totals totals_;

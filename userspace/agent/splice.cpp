@@ -1,0 +1,47 @@
+#include "userspace/agent/splice.h"
+
+#include <utility>
+
+namespace sluice::agent {
+
+Splice::Splice(asio::io_context& io, const Config& config, Finish finish)
+    : choice_(config.splice),
+      relay_(io, {.idle = config.idle_timeout, .half_close = config.half_close_timeout}, std::move(finish)) {}
+
+// A mode is asked when the operator forced it, or forced none.
+bool Splice::asks(splice_mode mode) const {
+    return choice_ == SpliceChoice::automatic || static_cast<splice_mode>(choice_) == mode;
+}
+
+// A mode above the relay goes like this, best first:
+//
+//     if (asks(SPLICE_MODE_x)) {
+//         const std::optional<splice_reason> refusal = x_.take(flow, client, server);
+//         if (!refusal) return;  // the three are empty now
+//         refused = refused.value_or(*refusal);
+//     }
+//
+// The reason shown is that of the best mode that refused.
+void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
+    flow->state = FLOW_STATE_spliced;
+    flow->times.spliced = flow->times.active = Clock::now();
+    flow->reason = choice_ == SpliceChoice::automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
+    flow->mode = SPLICE_MODE_relay;
+    relay_.take(std::move(flow), std::move(client), std::move(server));
+}
+
+bool Splice::end(std::uint64_t flow_id, flow_end why) {
+    return relay_.end(flow_id, why);
+}
+
+void Splice::end_all(flow_end why) {
+    relay_.end_all(why);
+}
+
+void Splice::stop() {}
+
+void Splice::sweep(const Publish& publish) {
+    relay_.sweep(publish);
+}
+
+}  // namespace sluice::agent

@@ -1,0 +1,43 @@
+#pragma once
+// Who carries a worker's spliced flows, and the one place where that is chosen (take()). The modes are asked
+// best first. One that refuses a flow says why, and has then touched neither the flow nor its sockets; the
+// relay refuses nothing. Whoever took a flow ends, counts and lists it, and hands it to `finish`.
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <memory>
+
+#include "userspace/agent/config.h"
+#include "userspace/agent/flow.h"
+#include "userspace/agent/relay.h"
+#include "userspace/agent/socket.h"
+
+namespace sluice::agent {
+
+class Splice {
+  public:
+    using Finish = Relay::Finish;
+    using Publish = Relay::Publish;
+
+    Splice(asio::io_context& io, const Config& config, Finish finish);
+
+    // Takes a flow and its two connected sockets, from which nothing has been read.
+    void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
+
+    bool end(std::uint64_t flow_id, flow_end why);  // false: no such flow here
+    void end_all(flow_end why);
+    void stop();  // after end_all: waits for nothing any more
+
+    // Now and then: times flows out, and hands those that moved bytes to `publish`.
+    void sweep(const Publish& publish);
+
+    std::uint64_t bytes_up() const { return relay_.bytes_up(); }
+    std::uint64_t bytes_down() const { return relay_.bytes_down(); }
+
+  private:
+    bool asks(splice_mode mode) const;
+
+    const SpliceChoice choice_;
+    Relay relay_;
+};
+
+}  // namespace sluice::agent
