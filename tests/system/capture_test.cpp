@@ -160,5 +160,22 @@ TEST(Capture, ConnectingToTheAgentsOwnPortIsNoWayThrough) {
     if (error == 0) EXPECT_EQ(gateway.wait_for("end").text("end"), "not_redirected");
 }
 
+// A redirect in the gateway's own output chain may hand over what was meant for the gateway itself: dialling
+// that again would end at the agent once more, or at a service that listens on loopback for good reasons.
+TEST(Capture, RedirectedConnectionsToLoopbackAreRefused) {
+    const Lab lab;
+    Gateway gateway(lab, "capture: {install: false}\npolicy: {default: allow}");
+    const TcpServer private_service(lab.gateway(), 9999, TcpServer::echo);
+    const Finished redirect = run_process({"iptables", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport",
+                                           "9999", "-j", "REDIRECT", "--to-ports", "15001"},
+                                          {.netns = &lab.gateway()});
+    ASSERT_EQ(redirect.exit_code, 0) << redirect.err;
+    TcpSocket client = TcpSocket::connect(lab.gateway(), endpoint("127.0.0.1:9999"));
+    const Received heard = client.receive_to_end();
+    EXPECT_EQ(heard.bytes, "");
+    EXPECT_EQ(heard.end, StreamEnd::reset);
+    EXPECT_EQ(gateway.wait_for("end").text("end"), "not_redirected");
+}
+
 }  // namespace
 }  // namespace sluice::test
