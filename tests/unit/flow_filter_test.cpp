@@ -40,7 +40,7 @@ TEST(FlowFilter, EachColumnCanBeAskedFor) {
         EXPECT_TRUE(shows({term})) << term;
     }
     for (const char* term :
-         {"id=1", "source=11.0.0.0/8", "source=::/0", "port=80", "protocol=ssh", "mode=packet",
+         {"id=1", "source=11.0.0.0/8", "source=::/0", "port=80", "protocol=server-first", "mode=packet",
           "state=peeking", "rule=x", "server_name=example.com", "nothing-like-it"}) {
         EXPECT_FALSE(shows({term})) << term;
     }
@@ -57,6 +57,10 @@ TEST(FlowFilter, AMistakeIsNamed) {
               "rule, mode or "
               "state");
     EXPECT_EQ(FlowFilter::parse({"port=http"}).error(), "'http' is not a number");
+    EXPECT_EQ(FlowFilter::parse({"state=open"}).error(),
+              "'open' is not known: expected peeking, connecting, waiting or spliced");
+    EXPECT_FALSE(FlowFilter::parse({"mode=relais"}));
+    EXPECT_FALSE(FlowFilter::parse({"protocol=server_first"}));
     EXPECT_EQ(FlowFilter::parse({"source=10.0.0.1/8"}).error(), "'10.0.0.1/8' is not an address or prefix");
 }
 

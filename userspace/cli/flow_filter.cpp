@@ -31,8 +31,20 @@ Parsed number_condition(const std::string& value, std::uint64_t (*of)(const flow
     return [number, of](const flow_record& flow) { return of(flow) == number; };
 }
 
-Parsed word_condition(const std::string& value, std::string_view (*of)(const flow_record&)) {
-    return [value, of](const flow_record& flow) { return of(flow) == value; };
+// One of a list of flow_abi.h; `word` gives the words by number.
+Parsed word_condition(const std::string& value, std::string_view (*word)(unsigned), unsigned count,
+                      __u8 flow_record::* of) {
+    std::string words;
+    for (unsigned number = 0; number < count; ++number) {
+        if (word(number) == value)
+            return [number, of](const flow_record& flow) { return flow.*of == number; };
+        words += (number == 0 ? "" : number + 1 == count ? " or " : ", ") + std::string(word(number));
+    }
+    return std::unexpected("'" + value + "' is not known: expected " + words);
+}
+
+Parsed rule_condition(const std::string& value) {
+    return [value](const flow_record& flow) { return rule(flow) == value; };
 }
 
 Parsed name_condition(const std::string& value) {
@@ -66,16 +78,14 @@ Parsed condition(const std::string& term) {
             value, [](const flow_record& flow) -> std::uint64_t { return flow.destination.port; });
     }
     if (key == "server_name") return name_condition(value);
-    if (key == "protocol") return word_condition(value, protocol);
-    if (key == "rule") return word_condition(value, rule);
-    if (key == "mode") {
-        return word_condition(value,
-                              [](const flow_record& flow) { return datapath::splice_mode_word(flow.mode); });
+    if (key == "rule") return rule_condition(value);
+    if (key == "protocol") {
+        return word_condition(value, protocol_word, FLOW_PROTOCOL_COUNT, &flow_record::protocol);
     }
-    if (key == "state") {
-        return word_condition(value,
-                              [](const flow_record& flow) { return datapath::flow_state_word(flow.state); });
-    }
+    if (key == "mode")
+        return word_condition(value, datapath::splice_mode_word, SPLICE_MODE_COUNT, &flow_record::mode);
+    if (key == "state")
+        return word_condition(value, datapath::flow_state_word, FLOW_STATE_COUNT, &flow_record::state);
     return std::unexpected(
         "'" + key +
         "' is not a column: expected id, source, destination, port, server_name, protocol, rule, "

@@ -58,9 +58,13 @@ std::string_view rule(const flow_record& flow) {
     return text_of(flow.rule);
 }
 
-std::string_view protocol(const flow_record& flow) {
-    const std::string_view word = datapath::flow_protocol_word(flow.protocol);
+std::string_view protocol_word(unsigned value) {
+    const std::string_view word = datapath::flow_protocol_word(value);
     return word == "server_first" ? "server-first" : word;
+}
+
+std::string_view protocol(const flow_record& flow) {
+    return protocol_word(flow.protocol);
 }
 
 void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t now_ns) {
