@@ -80,7 +80,7 @@ TEST(HelloRetry, AnHonestClientIsServed) {
     EXPECT_NE(client.out.find("HTTP/1.0 200"), std::string::npos) << client.out << client.err;
     EXPECT_EQ(server.hellos_received(), 2u);
     EXPECT_EQ(gateway.wait_for("end").text("end"), "closed");
-    EXPECT_EQ(gateway.count_lines("verdict"), 2u) << "each hello is judged";
+    ASSERT_EQ(gateway.count_lines("verdict"), 2u) << "each hello is judged";
     EXPECT_EQ(gateway.log_lines("verdict")[1].text("server_name"), "allowed.example");
 }
 

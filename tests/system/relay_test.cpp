@@ -246,6 +246,37 @@ TEST(Relay, UrgentBytesAreBytesOfTheStreamAndStallNothing) {
     EXPECT_EQ(received.sha256, sum.hex());
 }
 
+// A read that stops at the mark is short though more is there, and no further event announces it.
+TEST(Relay, UrgentByteHoldsBackNothingBehindIt) {
+    const Lab lab;
+    const std::string block = ByteStream(1).next(1000);
+    const std::string all = block + "!" + block;
+    const auto send_urgently = [&](TcpSocket& socket) {
+        socket.send(block);
+        ::send(socket.descriptor(), "!", 1, MSG_OOB);
+        socket.send(block);
+    };
+    const auto inline_urgent_data = [](const TcpSocket& socket) {
+        const int on = 1;
+        ::setsockopt(socket.descriptor(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+    };
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        inline_urgent_data(socket);
+        socket.send("go");
+        EXPECT_EQ(socket.receive_exactly(all.size()), all);
+        send_urgently(socket);
+        socket.receive_to_end();
+    });
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    inline_urgent_data(client);
+    EXPECT_EQ(client.receive_exactly(2), "go");
+    gateway.agent().signal(SIGSTOP);  // so that all of it waits for the agent at once
+    send_urgently(client);
+    gateway.agent().signal(SIGCONT);
+    EXPECT_EQ(client.receive_exactly(all.size()), all);
+}
+
 TEST(Relay, IdleFlowIsEndedOnBothSides) {
     const Lab lab;
     std::atomic<bool> ended = false;
