@@ -11,7 +11,7 @@
  */
 #include <linux/types.h>
 
-#define FLOW_ABI_VERSION 1
+#define FLOW_ABI_VERSION 2
 
 /* Why a flow ended. `live`: it has not. */
 #define FLOW_END_LIST(X)                                                                   \
@@ -34,16 +34,19 @@
     X(flow_limit)           /* refused: limits.flows reached */                            \
     X(descriptor_limit)     /* refused: no file descriptors left for it */                 \
     X(not_redirected)       /* somebody connected to the agent's own port */               \
-    X(stopped)              /* the agent stopped */
+    X(stopped)              /* the agent stopped */                                        \
+    X(splice_failed)        /* the kernel's account of the bytes does not add up: reset, not corrupted */
 
 /* Who carries a flow's bytes. `none`: nobody yet. */
 #define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)
 
 /* Why a flow is in its mode. */
-#define SPLICE_REASON_LIST(X)                        \
-    X(undecided)                                     \
-    X(configured) /* the operator forced the mode */ \
-    X(automatic)  /* `splice: auto`: the best mode that takes this flow */
+#define SPLICE_REASON_LIST(X)                                                       \
+    X(undecided)                                                                    \
+    X(configured)      /* the operator forced the mode */                           \
+    X(automatic)       /* `splice: auto`: the best mode that takes this flow */     \
+    X(backlog)         /* relay, for now: the receiver is slower than the sender */ \
+    X(sockmap_refused) /* relay: the kernel did not take the sockets */
 
 /* What the first bytes were. In the order of policy::Protocol, then `unknown`: not judged yet. */
 #define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown)
@@ -106,6 +109,7 @@ struct flow_record {
 };
 
 #define AGENT_VERSION_BYTES 32
+#define SELF_TEST_BYTES 96
 
 /* The agent: map `agent`, one entry, written once a second. Totals are of the agent's life. */
 struct agent_record {
@@ -127,6 +131,8 @@ struct agent_record {
     __u8 splice_configured; /* enum splice_mode; none = auto */
     __u8 unused[7];
     char version[AGENT_VERSION_BYTES];
+    char sockmap_test[SELF_TEST_BYTES]; /* "passed", or why this kernel cannot be used, or empty: not asked
+                                           for */
 };
 
 /* What `kill_flow` is run with, and what the agent then reads from the ring buffer `events`. */

@@ -23,6 +23,7 @@
 #include "userspace/datapath/capture.h"
 #include "userspace/datapath/capture_watch.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/sockmap.h"
 
 namespace sluice::agent {
 namespace {
@@ -94,6 +95,7 @@ class Agent {
     datapath::Fd port_claim_;
     datapath::FlowTable table_;
     Log log_{STDOUT_FILENO};
+    const std::string sockmap_test_;  // "passed", or why not; empty: not asked for
     Shared shared_;
     std::vector<std::unique_ptr<Worker>> workers_;
     asio::io_context io_{1};
@@ -113,16 +115,34 @@ std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count
     return workers;
 }
 
+// Of one worker: each could get all flows. A flow costs some 300 bytes.
+std::uint32_t sockmap_flows(const Shared& shared) {
+    constexpr std::uint64_t enough = 1 << 16;
+    return static_cast<std::uint32_t>(std::min({shared.sockets_max / 2 + 1, shared.flows_max, enough}));
+}
+
+// What `splice` asks for is tried before anything is captured. Throws when the operator forced what does not
+// work.
+std::string test_sockmap(SpliceChoice splice) {
+    if (splice == SpliceChoice::relay) return {};
+    const auto trouble = datapath::sockmap_self_test();
+    if (trouble && splice == SpliceChoice::sockmap)
+        throw std::runtime_error("splice: sockmap: this kernel does not pass the test: " + *trouble);
+    return trouble.value_or("passed");
+}
+
 Agent::Agent(const RunOptions& options, const Config& config)
     : options_(options),
       worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
       port_claim_(claim_port(config.capture.port)),
       table_(datapath::FlowTable::own(options.state_directory)),
+      sockmap_test_(test_sockmap(config.splice)),
       shared_{.config = config,
               .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
               .sockets_max = sockets_max(worker_count_),
               .table = table_,
               .log = log_,
+              .sockmap_flows_max = sockmap_test_ == "passed" ? sockmap_flows(shared_) : 0,
               .policy = nullptr},
       workers_(make_workers(shared_, worker_count_)),
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
@@ -162,6 +182,7 @@ void Agent::run() {
         line.add("interfaces", shared_.config.capture.interfaces);
         line.add("rules", shared_.config.policy->rules().size());
         line.add("workers", worker_count_);
+        if (!sockmap_test_.empty()) line.add("sockmap_test", sockmap_test_);
         line.add("flows_max", shared_.flows_max);
         line.add("sockets_max", shared_.sockets_max);
     });
@@ -280,6 +301,7 @@ void Agent::write_record() {
     static_assert(static_cast<int>(SpliceChoice::packet) == SPLICE_MODE_packet);
     record_.splice_configured = static_cast<__u8>(shared_.config.splice);
     record_.policy_rules = static_cast<__u32>(shared_.policy.load()->rules().size());
+    std::strncpy(record_.sockmap_test, sockmap_test_.c_str(), sizeof record_.sockmap_test - 1);
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);
     for (const auto& worker : workers_) {

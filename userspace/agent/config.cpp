@@ -146,10 +146,11 @@ void read_peek(const YamlReader& value, Config& config) {
 }
 
 SpliceChoice read_splice(const YamlReader& value) {
-    constexpr std::array<std::string_view, 2> words{"auto", "relay"};
-    std::string word = value.text("auto or relay");
-    if (word == "sockmap" || word == "packet") {
-        value.fail("expected auto or relay, found " + policy::quote(word) + " (not in this version)");
+    constexpr std::array<std::string_view, 3> words{"auto", "relay", "sockmap"};
+    std::string word = value.text("auto, relay or sockmap");
+    if (word == "packet") {
+        value.fail("expected auto, relay or sockmap, found " + policy::quote(word) +
+                   " (not in this version)");
     }
     return static_cast<SpliceChoice>(value.word(words));
 }

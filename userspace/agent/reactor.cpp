@@ -12,6 +12,7 @@ namespace {
 
 // After so many batches the worker's other business (accepting, deadlines) gets its turn.
 constexpr int batches_per_turn = 16;
+constexpr std::uint32_t all_events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 
 }  // namespace
 
@@ -20,9 +21,18 @@ Reactor::Reactor(asio::io_context& io) : epoll_(io, ::epoll_create1(EPOLL_CLOEXE
 }
 
 bool Reactor::watch(Socket& socket) {
-    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
-                      .data = {.ptr = &socket}};
+    epoll_event event{.events = all_events, .data = {.ptr = &socket}};
     return ::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, socket.native(), &event) == 0;
+}
+
+void Reactor::watch_end_only(Socket& socket) {
+    epoll_event event{.events = EPOLLRDHUP | EPOLLET, .data = {.ptr = &socket}};
+    ::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_MOD, socket.native(), &event);
+}
+
+void Reactor::watch_all(Socket& socket) {
+    epoll_event event{.events = all_events, .data = {.ptr = &socket}};
+    ::epoll_ctl(epoll_.native_handle(), EPOLL_CTL_MOD, socket.native(), &event);
 }
 
 void Reactor::forget(Socket& socket) {

@@ -31,8 +31,10 @@ class Reactor {
   public:
     explicit Reactor(asio::io_context& io);
 
-    bool watch(Socket& socket);   // false: the kernel has no room
-    void forget(Socket& socket);  // about to be closed: no event names it from now on
+    bool watch(Socket& socket);           // false: the kernel has no room
+    void watch_end_only(Socket& socket);  // FIN and errors: bytes do not even wake this thread
+    void watch_all(Socket& socket);       // again; what holds at the moment is reported as an edge
+    void forget(Socket& socket);          // about to be closed: no event names it from now on
     void stop();
 
   private:

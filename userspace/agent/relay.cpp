@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "userspace/agent/relayed_flow.h"
 #include "userspace/agent/segments.h"
 
 namespace sluice::agent {
@@ -15,57 +16,50 @@ constexpr std::chrono::seconds publish_interval{1};
 
 }  // namespace
 
-struct Relay::RelayedFlow final : Subscriber {
-    RelayedFlow(Relay& owner, std::unique_ptr<Flow> what, SocketPtr client_side, SocketPtr server_side)
-        : relay(owner),
-          flow(std::move(what)),
-          client(std::move(client_side)),
-          server(std::move(server_side)),
-          up(flow->up.bytes),
-          down(flow->down.bytes) {}
-
-    void on_ready(Socket&) override {
-        if (!yielded) relay.pump(*this);
-    }
-
-    Relay& relay;
-    std::unique_ptr<Flow> flow;
-    SocketPtr client;
-    SocketPtr server;
-    RelayDirection up;
-    RelayDirection down;
-    bool yielded = false;
-    bool moved = true;  // bytes, since it was published
-    Clock::time_point published;
-};
-
-Relay::Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish)
-    : io_(io), timeouts_(timeouts), finish_(std::move(finish)), buffer_(RelayDirection::chunk_bytes) {}
+Relay::Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish,
+             std::unique_ptr<SockmapSplice> sockmap)
+    : io_(io),
+      timeouts_(timeouts),
+      finish_(std::move(finish)),
+      sockmap_(std::move(sockmap)),
+      look_timer_(io),
+      buffer_(RelayDirection::chunk_bytes) {
+    if (!sockmap_) return;
+    sockmap_->on_news([this](std::uint64_t flow_id) {
+        if (const auto position = flows_.find(flow_id); position != flows_.end()) pump(*position->second);
+    });
+}
 
 Relay::~Relay() = default;
 
-void Relay::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
+void Relay::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server, Lending lending) {
     const std::uint64_t id = flow->id;
     bytes_up_ += flow->up.bytes;
     bytes_down_ += flow->down.bytes;
     auto owned = std::make_unique<RelayedFlow>(*this, std::move(flow), std::move(client), std::move(server));
     RelayedFlow& relayed = *flows_.emplace(id, std::move(owned)).first->second;
+    relayed.lending = sockmap_ ? lending : Lending::never;
     if (!relayed.client->subscribe(&relayed) || !relayed.server->subscribe(&relayed)) {
         return close(relayed, FLOW_END_descriptor_limit);
     }
     // What was peeked is still there, and no new edge will tell of it.
     for (Socket* socket : {relayed.client.get(), relayed.server.get()})
         socket->readable = socket->writable = true;
-    pump(relayed);
+    relayed.lending == Lending::at_once ? lend(relayed) : pump(relayed);
 }
 
 // Moves what can be moved, both ways. The flow may be gone afterwards.
 void Relay::pump(RelayedFlow& relayed) {
+    if (relayed.sockmap) {
+        attend(relayed);
+        return;
+    }
     if (!pump_one(relayed, Way::up) || !pump_one(relayed, Way::down)) return;
     if (relayed.up.finished() && relayed.down.finished()) return close(relayed, FLOW_END_closed);
     // A side that has sent its FIN is not read from any more: only the event tells of its RST.
     if (relayed.client->failed && relayed.up.finished()) return close(relayed, FLOW_END_client_reset);
     if (relayed.server->failed && relayed.down.finished()) return close(relayed, FLOW_END_server_reset);
+    if (relayed.lending != Lending::never) lend(relayed);
 }
 
 // False: the flow is closed.
@@ -126,6 +120,8 @@ void Relay::count_bytes(RelayedFlow& relayed) {
 
 // Anything but an orderly end is passed on as RST: a FIN would look like a complete transfer.
 void Relay::close(RelayedFlow& relayed, flow_end why) {
+    if (relayed.sockmap) count_carried(relayed);
+    relayed.sockmap.reset();
     count_bytes(relayed);
     relayed.up.release(pipes_);
     relayed.down.release(pipes_);
@@ -150,12 +146,22 @@ void Relay::end_all(flow_end why) {
         close(*flows_.begin()->second, why);
 }
 
+void Relay::stop() {
+    look_timer_.cancel();
+    if (sockmap_) sockmap_->stop();
+}
+
 void Relay::sweep(const Publish& publish) {
     const auto now = Clock::now();
     std::vector<std::pair<std::uint64_t, flow_end>> late;
+    std::vector<std::uint64_t> waiting;
     for (auto& [id, relayed] : flows_) {
+        if (relayed->sockmap) count_carried(*relayed);
         const auto silent = now - relayed->flow->times.active;
         const bool half_closed = relayed->up.finished() || relayed->down.finished();
+        if (relayed->sockmap && (relayed->waits || relayed->sockmap->passing(Side::client) ||
+                                 relayed->sockmap->passing(Side::server)))
+            waiting.push_back(id);
         if (half_closed && silent >= timeouts_.half_close) {
             late.emplace_back(id, FLOW_END_half_close_timeout);
         } else if (silent >= timeouts_.idle) {
@@ -171,6 +177,11 @@ void Relay::sweep(const Publish& publish) {
     }
     for (const auto& [id, why] : late)
         end(id, why);
+    for (const std::uint64_t id : waiting) {
+        const auto position = flows_.find(id);
+        if (position == flows_.end() || position->second->yielded) continue;
+        pump(*position->second);
+    }
 }
 
 }  // namespace sluice::agent

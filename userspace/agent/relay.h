@@ -3,6 +3,7 @@
 // flow is a record, not a coroutine: it hears of its two sockets from the reactor and costs nothing while
 // they are silent.
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -14,6 +15,7 @@
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/relay_direction.h"
 #include "userspace/agent/socket.h"
+#include "userspace/agent/sockmap_splice.h"
 
 namespace sluice::agent {
 
@@ -27,15 +29,21 @@ class Relay {
     using Finish = std::function<void(std::unique_ptr<Flow>, flow_end)>;
     using Publish = std::function<void(Flow&)>;
 
+    // Whether a flow is lent to the kernel (sockmap_splice.h), and when.
+    enum class Lending : std::uint8_t { never, when_it_lasts, at_once };
+
+    // `sockmap` may be null: then nothing is lent.
     // `finish` receives each flow back when it has ended, with its counters final.
-    Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish);
+    Relay(asio::io_context& io, RelayTimeouts timeouts, Finish finish,
+          std::unique_ptr<SockmapSplice> sockmap);
     ~Relay();
 
     // Takes a flow and its two connected sockets, from which nothing has been read.
-    void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
+    void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server, Lending lending);
 
     bool end(std::uint64_t flow_id, flow_end why);
     void end_all(flow_end why);
+    void stop();  // after end_all: waits for nothing any more
 
     // Now and then: times flows out, and hands those that moved bytes to `publish`.
     void sweep(const Publish& publish);
@@ -49,6 +57,12 @@ class Relay {
 
     void pump(RelayedFlow& relayed);
     bool pump_one(RelayedFlow& relayed, Way way);
+    void lend(RelayedFlow& relayed);
+    bool attend(RelayedFlow& relayed);
+    bool attend_one(RelayedFlow& relayed, Way way);
+    bool end_if_failed(RelayedFlow& relayed);
+    void count_carried(RelayedFlow& relayed);
+    void look_again(RelayedFlow& relayed);
     void yield(RelayedFlow& relayed);
     void resume_yielded();
     void count_bytes(RelayedFlow& relayed);
@@ -58,6 +72,9 @@ class Relay {
     RelayTimeouts timeouts_;
     Finish finish_;
     PipePool pipes_;
+    std::unique_ptr<SockmapSplice> sockmap_;
+    asio::steady_timer look_timer_;
+    std::vector<std::uint64_t> waiting_;  // ids of lent flows that are to be looked at soon
     std::vector<char> buffer_;
     std::unordered_map<std::uint64_t, std::unique_ptr<RelayedFlow>> flows_;
     std::vector<std::uint64_t> yielded_;  // ids: a flow may be gone when its turn comes

@@ -80,15 +80,15 @@ RelayDirection::Step RelayDirection::flush(Socket& to, PipePool& pipes) {
 RelayDirection::Step RelayDirection::copy(Socket& from, Socket& to, std::span<char> buffer) {
     if (!from.readable) return Step::blocked;
     const ssize_t received = ::recv(from.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (received == 0) return Step::end_of_stream;
-    if (received < 0) {
-        if (!would_block(errno)) return Step::from_failed;
+    if (received == 0 && !in_sockmap_) return Step::end_of_stream;
+    if (received <= 0) {
+        if (received < 0 && !would_block(errno)) return Step::from_failed;
         from.readable = false;
         return Step::blocked;
     }
     const auto got = static_cast<std::size_t>(received);
     if (got == buffer.size()) {
-        bulk_ = !from.urgent;
+        bulk_ = !in_sockmap_ && !from.urgent;
     } else if (!from.hung_up && !from.urgent) {
         from.readable = false;  // a short read has emptied the socket; what comes later is a new edge
     }

@@ -37,6 +37,16 @@ class RelayDirection {
     Result pump(Socket& from, Socket& to, PipePool& pipes, std::span<char> buffer);
 
     std::uint64_t bytes() const { return bytes_; }  // handed to the receiver's socket
+    bool empty() const { return kept_.empty() && !pipe_; }
+    void add_carried(std::uint64_t bytes) { bytes_ += bytes; }  // by the kernel, in another splice mode
+
+    // The sender's socket is in a sockmap: it cannot be read with splice(2), and its end of stream says
+    // nothing yet, since bytes may be on their way inside the kernel.
+    void set_in_sockmap(bool in) {
+        in_sockmap_ = in;
+        if (in) bulk_ = false;
+    }
+    void finish() { finished_ = true; }  // its end came in another way
     bool finished() const { return finished_; }
     void release(PipePool& pipes);
 
@@ -53,6 +63,7 @@ class RelayDirection {
     std::size_t kept_begin_ = 0;
     std::optional<Pipe> pipe_;
     bool bulk_ = false;
+    bool in_sockmap_ = false;
     bool finished_ = false;
 };
 

@@ -31,6 +31,9 @@ class Socket {
     // From now on `subscriber` hears of this socket (nullptr: nobody). False: no room in the reactor.
     bool subscribe(Subscriber* subscriber);
     void on_events(std::uint32_t events);  // for the reactor
+    // While the kernel carries its bytes, nobody here is to be woken by them.
+    void hear_of_end_only() { reactor_.watch_end_only(*this); }
+    void hear_of_all() { reactor_.watch_all(*this); }
 
     // The socket is closed afterwards.
     void reset();   // RST to the peer

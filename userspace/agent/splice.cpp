@@ -4,9 +4,10 @@
 
 namespace sluice::agent {
 
-Splice::Splice(asio::io_context& io, const Config& config, Finish finish)
+Splice::Splice(asio::io_context& io, const Config& config, std::uint32_t sockmap_flows_max, Finish finish)
     : choice_(config.splice),
-      relay_(io, {.idle = config.idle_timeout, .half_close = config.half_close_timeout}, std::move(finish)) {}
+      relay_(io, {.idle = config.idle_timeout, .half_close = config.half_close_timeout}, std::move(finish),
+             sockmap_flows_max > 0 ? std::make_unique<SockmapSplice>(io, sockmap_flows_max) : nullptr) {}
 
 // A mode is asked when the operator forced it, or forced none.
 bool Splice::asks(splice_mode mode) const {
@@ -27,7 +28,9 @@ void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server
     flow->times.spliced = flow->times.active = Clock::now();
     flow->reason = choice_ == SpliceChoice::automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
     flow->mode = SPLICE_MODE_relay;
-    relay_.take(std::move(flow), std::move(client), std::move(server));
+    auto lending = Relay::Lending::never;
+    if (choice_ == SpliceChoice::sockmap) lending = Relay::Lending::at_once;
+    relay_.take(std::move(flow), std::move(client), std::move(server), lending);
 }
 
 bool Splice::end(std::uint64_t flow_id, flow_end why) {
@@ -38,7 +41,9 @@ void Splice::end_all(flow_end why) {
     relay_.end_all(why);
 }
 
-void Splice::stop() {}
+void Splice::stop() {
+    relay_.stop();
+}
 
 void Splice::sweep(const Publish& publish) {
     relay_.sweep(publish);

@@ -18,7 +18,8 @@ class Splice {
     using Finish = Relay::Finish;
     using Publish = Relay::Publish;
 
-    Splice(asio::io_context& io, const Config& config, Finish finish);
+    // `sockmap_flows_max`: 0 where that mode cannot be used.
+    Splice(asio::io_context& io, const Config& config, std::uint32_t sockmap_flows_max, Finish finish);
 
     // Takes a flow and its two connected sockets, from which nothing has been read.
     void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);

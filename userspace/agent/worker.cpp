@@ -30,7 +30,7 @@ Worker::Worker(Shared& shared, unsigned number)
       work_(asio::make_work_guard(io_)),
       reactor_(io_),
       deadlines_(io_),
-      splice_(io_, shared.config,
+      splice_(io_, shared.config, shared.sockmap_flows_max,
               [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
       sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {

@@ -28,6 +28,7 @@ struct Shared {
     const std::uint64_t sockets_max;
     datapath::FlowTable& table;
     Log& log;
+    const std::uint32_t sockmap_flows_max;  // of each worker; 0: that mode cannot be used here
     std::atomic<std::shared_ptr<const policy::Policy>> policy;
     std::atomic<std::uint64_t> flow_id_next = 1;
     std::atomic<std::uint64_t> flows_live = 0;

@@ -45,6 +45,7 @@ void print_json(const agent_record& agent, bool running) {
         object.add("uptime_ms", running ? (monotonic_ns() - agent.started_ns) / 1'000'000 : 0);
         object.add("capture", capture_state(running));
         object.add("splice", splice_choice(agent));
+        object.add("sockmap_test", agent.sockmap_test);
         object.add("policy_rules", agent.policy_rules);
         object.add("policy_reloads", agent.policy_reloads);
         object.add("flows_live", running ? agent.flows_live : 0);
@@ -72,7 +73,8 @@ void print_text(const agent_record& agent, bool running) {
     } else {
         line("agent", fmt::format("not running (last: pid {}, version {})", agent.pid, agent.version));
     }
-    line("splice", fmt::format("{}; modes in this version: relay", splice_choice(agent)));
+    line("splice", fmt::format("{}; modes in this version: relay, sockmap", splice_choice(agent)));
+    line("sockmap self-test", agent.sockmap_test[0] != '\0' ? agent.sockmap_test : "not run");
     line("capture", std::string(capture_state(running)));
     line("policy",
          fmt::format("{} rule{}, reloaded {} time{}", agent.policy_rules, plural(agent.policy_rules),

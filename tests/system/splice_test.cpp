@@ -16,10 +16,21 @@
 namespace sluice::test {
 namespace {
 
-constexpr const char* allow_all = "peek: {silence_ms: 100}\npolicy: {default: allow}\n";
+// The parameter is the mode that the operator forces: all keep the same promises.
+class Splice : public testing::TestWithParam<const char*> {
+  protected:
+    static std::string allow_all(std::string_view more = {}) {
+        return "splice: " + std::string(GetParam()) + "\n" + std::string(more) +
+               "peek: {silence_ms: 100}\npolicy: {default: allow}\n";
+    }
+    static bool is(std::string_view mode) { return GetParam() == mode; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Mode, Splice, testing::Values("relay", "sockmap"),
+                         [](const auto& mode) { return std::string(mode.param); });
 
 // Both ends send `bytes` to each other at the same time and compare what came with what was sent.
-void expect_faithful_exchange(const Lab& lab, Gateway& gateway, std::uint64_t bytes) {
+void expect_faithful_exchange(const Lab& lab, Gateway& gateway, std::uint64_t bytes, const char* mode) {
     StreamSum server_sent;
     StreamSum server_received;
     StreamSum client_sent;
@@ -28,14 +39,14 @@ void expect_faithful_exchange(const Lab& lab, Gateway& gateway, std::uint64_t by
     std::atomic<bool> server_done = false;
     {
         TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
-            std::jthread sender([&] { server_sent = send_stream(socket, 2, bytes); });
+            std::jthread sender([&] { errno_of([&] { server_sent = send_stream(socket, 2, bytes); }); });
             server_received = receive_stream(socket);
             sender.join();
             server_done = true;
         });
         TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
         source = client.local();
-        std::jthread sender([&] { client_sent = send_stream(client, 1, bytes); });
+        std::jthread sender([&] { errno_of([&] { client_sent = send_stream(client, 1, bytes); }); });
         client_received = receive_stream(client);
         sender.join();
         gateway.wait_for("end", source);
@@ -49,40 +60,40 @@ void expect_faithful_exchange(const Lab& lab, Gateway& gateway, std::uint64_t by
     EXPECT_EQ(end.text("end"), "closed") << end;
     EXPECT_EQ(end.number("bytes_up"), bytes);
     EXPECT_EQ(end.number("bytes_down"), bytes);
-    EXPECT_EQ(end.text("mode"), "relay");
-    EXPECT_EQ(end.text("reason"), "automatic");
+    // A stream that never calms down, or whose receiver is slower, is relayed.
+    EXPECT_TRUE(end.text("mode") == mode || end.text("mode") == "relay") << end;
 }
 
-TEST(Relay, CarriesAGigabyteEachWayAtOnceUnchanged) {
+TEST_P(Splice, CarriesAGigabyteEachWayAtOnceUnchanged) {
     const Lab lab;
-    Gateway gateway(lab, allow_all);
-    expect_faithful_exchange(lab, gateway, 1'000'000'000);
+    Gateway gateway(lab, allow_all());
+    expect_faithful_exchange(lab, gateway, 1'000'000'000, GetParam());
 }
 
-TEST(Relay, CarriesEachWayUnchangedOverLosingReorderingDoublingLinks) {
+TEST_P(Splice, CarriesEachWayUnchangedOverLosingReorderingDoublingLinks) {
     const Lab lab({.rough_client_link = true, .rough_server_link = true});
-    Gateway gateway(lab, allow_all);
-    expect_faithful_exchange(lab, gateway, 64'000'000);
+    Gateway gateway(lab, allow_all());
+    expect_faithful_exchange(lab, gateway, 64'000'000, GetParam());
 }
 
-TEST(Relay, CarriesUnchangedBetweenLinksOfSmallMtu) {
+TEST_P(Splice, CarriesUnchangedBetweenLinksOfSmallMtu) {
     const Lab lab({.mtu = 1280});
-    Gateway gateway(lab, allow_all);
-    expect_faithful_exchange(lab, gateway, 20'000'000);
+    Gateway gateway(lab, allow_all());
+    expect_faithful_exchange(lab, gateway, 20'000'000, GetParam());
 }
 
 void read_slowly() {
     std::this_thread::sleep_for(1ms);
 }  // the peer under test, not a wait
 
-TEST(Relay, SlowReaderGetsAllAndTheFinLast) {
+TEST_P(Splice, SlowReaderGetsAllAndTheFinLast) {
     const Lab lab;
     StreamSum sent;
     TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
         socket.receive_exactly(1);
         sent = send_stream(socket, 3, 30'000'000);
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     const std::uint64_t before = gateway.agent().resident_bytes();
     TcpSocket client =
         TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.receive_buffer_bytes = 32'768});
@@ -102,7 +113,53 @@ TEST(Relay, SlowReaderGetsAllAndTheFinLast) {
     EXPECT_LT(most - before, 4'000'000u) << "the agent must not hold what its client does not read";
 }
 
-TEST(Relay, SlowServerGetsAllAndTheFinLast) {
+TEST_P(Splice, QuestionsAndAnswersAreCarriedInTheModeAskedForAndCounted) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, allow_all());
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    for (int i = 0; i < 500; ++i) {
+        client.send("question");
+        ASSERT_EQ(client.receive_exactly(8), "question");
+    }
+    ASSERT_TRUE(wait_until([&] {
+        const auto flows = gateway.flows();
+        return flows.size() == 1 && flows[0].number("bytes_up") == 4000 &&
+               flows[0].number("bytes_down") == 4000;
+    }));
+    EXPECT_EQ(gateway.flows()[0].text("mode"), GetParam());
+    client.shutdown_write();
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::eof);
+    const JsonRecord end = gateway.wait_for("end");
+    EXPECT_EQ(end.text("end"), "closed");
+    EXPECT_EQ(end.text("mode"), GetParam());
+    EXPECT_EQ(end.number("bytes_up"), 4000u);
+    EXPECT_EQ(end.number("bytes_down"), 4000u);
+}
+
+TEST_P(Splice, FlowGoesOnAfterAStalledReaderHasCaughtUp) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, allow_all());
+    TcpSocket client =
+        TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.receive_buffer_bytes = 32'768});
+    for (std::uint64_t round = 0; round < 3; ++round) {
+        const std::string block = ByteStream(round).next(8'000'000);
+        std::jthread sender([&] { client.send(block); });
+        // Nothing is read until the first bytes have come back through both directions.
+        ASSERT_TRUE(wait_until([&] { return client.bytes_readable() > 16'384; }));
+        ASSERT_EQ(client.receive_exactly(block.size()), block);
+        sender.join();
+        ASSERT_TRUE(wait_until([&] {  // given back to the kernel when it has calmed down
+            const auto flows = gateway.flows();
+            return flows.size() == 1 && flows[0].text("mode") == GetParam();
+        }));
+        client.send("x");
+        EXPECT_EQ(client.receive_exactly(1), "x");
+    }
+}
+
+TEST_P(Splice, SlowServerGetsAllAndTheFinLast) {
     const Lab lab;
     StreamSum received;
     TcpServer server(
@@ -112,20 +169,20 @@ TEST(Relay, SlowServerGetsAllAndTheFinLast) {
             socket.send("done");
         },
         32'768);
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     const StreamSum sent = send_stream(client, 4, 10'000'000);
     EXPECT_EQ(client.receive_exactly(4), "done");
     EXPECT_TRUE(received == sent) << received.bytes;
 }
 
-TEST(Relay, ClientMayFinishFirstAndStillGetTheAnswer) {
+TEST_P(Splice, ClientMayFinishFirstAndStillGetTheAnswer) {
     const Lab lab;
     TcpServer server(lab.server(), 43, [](TcpSocket& socket) {
         const Received question = socket.receive_to_end();
         if (question.end == StreamEnd::eof) socket.send("you asked: " + question.bytes);
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(43));
     client.send("who?");
     client.shutdown_write();
@@ -135,7 +192,7 @@ TEST(Relay, ClientMayFinishFirstAndStillGetTheAnswer) {
     EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "closed");
 }
 
-TEST(Relay, ServerMayFinishFirstAndStillHearTheRest) {
+TEST_P(Splice, ServerMayFinishFirstAndStillHearTheRest) {
     const Lab lab;
     StreamSum received;
     std::atomic<bool> server_done = false;
@@ -145,7 +202,7 @@ TEST(Relay, ServerMayFinishFirstAndStillHearTheRest) {
         received = receive_stream(socket);
         server_done = true;
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     const Received words = client.receive_to_end();
     EXPECT_EQ(words.bytes, "last words");
@@ -156,27 +213,27 @@ TEST(Relay, ServerMayFinishFirstAndStillHearTheRest) {
     EXPECT_TRUE(received == sent) << received.bytes;
 }
 
-TEST(Relay, ServersResetReachesTheClient) {
+TEST_P(Splice, ServersResetReachesTheClient) {
     const Lab lab;
     TcpServer server(lab.server(), 7000, [](TcpSocket& socket) {
         socket.receive_exactly(4);
         socket.reset();
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     client.send("ping");
     EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
     EXPECT_EQ(gateway.wait_for("end").text("end"), "server_reset");
 }
 
-TEST(Relay, ClientsResetReachesTheServer) {
+TEST_P(Splice, ClientsResetReachesTheServer) {
     const Lab lab;
     std::atomic<int> end = -1;
     TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
         socket.send(socket.receive_exactly(4));
         end = static_cast<int>(socket.receive_to_end().end);
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     client.send("ping");
     EXPECT_EQ(client.receive_exactly(4), "ping");
@@ -186,7 +243,7 @@ TEST(Relay, ClientsResetReachesTheServer) {
     EXPECT_EQ(end, static_cast<int>(StreamEnd::reset));
 }
 
-TEST(Relay, ResetWhileTheOtherSideDoesNotReadEndsTheFlow) {
+TEST_P(Splice, ResetWhileTheOtherSideDoesNotReadEndsTheFlow) {
     const Lab lab;
     std::atomic<bool> reset = false;
     TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
@@ -195,7 +252,7 @@ TEST(Relay, ResetWhileTheOtherSideDoesNotReadEndsTheFlow) {
         while (!reset)
             reset = errno_of([&] { socket.send(block); }) != 0;
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client =
         TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.receive_buffer_bytes = 8'192});
     client.send("x");
@@ -206,7 +263,7 @@ TEST(Relay, ResetWhileTheOtherSideDoesNotReadEndsTheFlow) {
 }
 
 // Reads stop at an urgent mark, and splice(2) even pretends that the stream ends there.
-TEST(Relay, UrgentBytesAreBytesOfTheStreamAndStallNothing) {
+TEST_P(Splice, UrgentBytesAreBytesOfTheStreamAndStallNothing) {
     const Lab lab;
     StreamSum received;
     std::atomic<bool> server_done = false;
@@ -217,7 +274,7 @@ TEST(Relay, UrgentBytesAreBytesOfTheStreamAndStallNothing) {
         received = receive_stream(socket);
         server_done = true;
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     const policy::Endpoint source = client.local();
     EXPECT_EQ(client.receive_exactly(2), "go");
@@ -247,7 +304,7 @@ TEST(Relay, UrgentBytesAreBytesOfTheStreamAndStallNothing) {
 }
 
 // A read that stops at the mark is short though more is there, and no further event announces it.
-TEST(Relay, UrgentByteHoldsBackNothingBehindIt) {
+TEST_P(Splice, UrgentByteHoldsBackNothingBehindIt) {
     const Lab lab;
     const std::string block = ByteStream(1).next(1000);
     const std::string all = block + "!" + block;
@@ -267,7 +324,7 @@ TEST(Relay, UrgentByteHoldsBackNothingBehindIt) {
         send_urgently(socket);
         socket.receive_to_end();
     });
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     inline_urgent_data(client);
     EXPECT_EQ(client.receive_exactly(2), "go");
@@ -277,14 +334,14 @@ TEST(Relay, UrgentByteHoldsBackNothingBehindIt) {
     EXPECT_EQ(client.receive_exactly(all.size()), all);
 }
 
-TEST(Relay, IdleFlowIsEndedOnBothSides) {
+TEST_P(Splice, IdleFlowIsEndedOnBothSides) {
     const Lab lab;
     std::atomic<bool> ended = false;
     TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
         TcpServer::echo(socket);
         ended = true;
     });
-    Gateway gateway(lab, std::string("timeouts: {idle_s: 1}\n") + allow_all);
+    Gateway gateway(lab, allow_all("timeouts: {idle_s: 1}\n"));
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     client.send("x");
     EXPECT_EQ(client.receive_exactly(1), "x");
@@ -296,10 +353,10 @@ TEST(Relay, IdleFlowIsEndedOnBothSides) {
     EXPECT_LT(end.number("total_ms"), 4'000u);
 }
 
-TEST(Relay, BusyFlowOutlivesTheIdleTimeout) {
+TEST_P(Splice, BusyFlowOutlivesTheIdleTimeout) {
     const Lab lab;
     TcpServer server(lab.server(), 7000, TcpServer::echo);
-    Gateway gateway(lab, std::string("timeouts: {idle_s: 1}\n") + allow_all);
+    Gateway gateway(lab, allow_all("timeouts: {idle_s: 1}\n"));
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     const auto end = std::chrono::steady_clock::now() + 2500ms;
     while (std::chrono::steady_clock::now() < end) {
@@ -309,14 +366,14 @@ TEST(Relay, BusyFlowOutlivesTheIdleTimeout) {
     }
 }
 
-TEST(Relay, HalfClosedFlowIsEndedWhenTheOtherHalfStaysSilent) {
+TEST_P(Splice, HalfClosedFlowIsEndedWhenTheOtherHalfStaysSilent) {
     const Lab lab;
     std::atomic<bool> over = false;
     TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
         socket.receive_to_end();  // the client's FIN; a server that forgets to answer it
         wait_until([&] { return over.load(); });
     });
-    Gateway gateway(lab, std::string("timeouts: {half_close_s: 1}\n") + allow_all);
+    Gateway gateway(lab, allow_all("timeouts: {half_close_s: 1}\n"));
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     client.send("x");
     client.shutdown_write();
@@ -325,10 +382,10 @@ TEST(Relay, HalfClosedFlowIsEndedWhenTheOtherHalfStaysSilent) {
     over = true;
 }
 
-TEST(Relay, ManyFlowsAtOnceKeepApart) {
+TEST_P(Splice, ManyFlowsAtOnceKeepApart) {
     const Lab lab;
     TcpServer server(lab.server(), 7000, TcpServer::echo);
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, allow_all());
     std::vector<std::jthread> clients;
     std::atomic<int> faithful = 0;
     for (std::uint64_t seed = 0; seed < 50; ++seed) {

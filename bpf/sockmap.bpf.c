@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+// Splice mode `sockmap`: each segment that a leg receives goes to the other leg's socket, without the agent.
+//
+// The kernel has no backpressure on this path: what is redirected has been acknowledged and is charged to
+// nobody, so the program itself keeps count, and stops in time. What it does not redirect it passes
+// (SK_PASS): then it is charged to the socket that received it, whose window closes. Nothing is ever dropped.
+//
+// Kernel structures are declared here, as far as they are needed, and relocated at load (CO-RE): building
+// does not depend on the kernel of the build machine.
+#include <linux/bpf.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "sockmap_abi.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct sk_buff {
+    unsigned int truesize;
+    char cb[48];
+};
+struct tcp_skb_cb {
+    __u32 seq;
+};
+struct tcp_sock {
+    __u32 copied_seq;
+    __u32 write_seq;
+};
+#pragma clang attribute pop
+
+// Sizes are set at load.
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1);
+    __type(key, __u64);    // a socket's cookie
+    __type(value, __u32);  // its slot in the arrays below
+} slots SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);  // the agent reads counters without a system call
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct sockmap_leg);
+} legs SEC(".maps");
+
+// Targets: no program runs for a socket that is only here.
+struct {
+    __uint(type, BPF_MAP_TYPE_SOCKMAP);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} peers SEC(".maps");
+
+// Senders: `carry` is attached to this map.
+struct {
+    __uint(type, BPF_MAP_TYPE_SOCKMAP);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} sources SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 1 << 16);
+} events SEC(".maps");
+
+// sk_skb_adjust_room() removes at most this much in one call.
+#define TRIM_BYTES_MAX 4095
+// More than the largest sk_buff holds: segments that waited together have been merged (tcp_try_coalesce) into
+// up to 17 fragments of 64 KiB, and the agent may have read any part of that.
+#define TRIM_STEPS_MAX 300
+
+static void tell(struct sockmap_leg* leg, __u32 slot) {
+    // A full ring: the next segment tries again, and the agent looks at every leg now and then.
+    if (!leg->told) leg->told = bpf_ringbuf_output(&events, &slot, sizeof(slot), 0) == 0;
+}
+
+static int pass(struct __sk_buff* skb, struct sockmap_leg* leg, __u32 slot) {
+    leg->passing = 1;
+    // With a full barrier: the agent resets `told`, then reads `passed`.
+    __sync_fetch_and_add(&leg->passed, skb->len);
+    tell(leg, slot);
+    return SK_PASS;
+}
+
+// Nobody may read on: the agent resets both sides.
+static int give_up(struct sockmap_leg* leg, __u32 slot) {
+    leg->passing = 1;
+    leg->state = SOCKMAP_LEG_broken;
+    tell(leg, slot);
+    return SK_PASS;
+}
+
+// The stream position that the receiver expects; before the first segment, where the socket's last reader
+// stopped.
+static int start(struct __sk_buff* skb, struct sockmap_leg* leg) {
+    struct bpf_sock* sock = skb->sk;
+    if (!sock) return -1;
+    struct tcp_sock* tcp = bpf_skc_to_tcp_sock(sock);
+    if (!tcp) return -1;
+    leg->next_seq = tcp->copied_seq;
+    return 0;
+}
+
+struct trimming {
+    struct __sk_buff* skb;
+    __u32 left;
+};
+
+static long trim_step(__u32 index, struct trimming* trimming) {
+    (void)index;
+    const __u32 left = trimming->left;
+    if (left == 0) return 1;
+    const __u32 step = left < TRIM_BYTES_MAX ? left : TRIM_BYTES_MAX;
+    if (bpf_skb_adjust_room(trimming->skb, -(__s32)step, 0, 0)) return 1;
+    trimming->left = left - step;
+    return 0;
+}
+
+// A repacketised retransmission begins before the expected byte: the kernel queues it whole, and
+// tcp_recvmsg() skips what was read before. Here that is our task. False: the stream cannot be continued.
+static int trim(struct __sk_buff* skb, struct sockmap_leg* leg) {
+    const struct sk_buff* kernel_skb = (const struct sk_buff*)skb;
+    const struct tcp_skb_cb* cb = (const struct tcp_skb_cb*)&kernel_skb->cb;
+    __u32 seq = 0;
+    if (bpf_core_read(&seq, sizeof(seq), &cb->seq)) return 0;
+    const __u32 bytes = skb->len;
+    const __u32 overlap = leg->next_seq - seq;
+    if (overlap >= bytes) return 0;  // nothing new, or a gap (then it is huge)
+    leg->next_seq = seq + bytes;
+    if (overlap == 0) return 1;
+    struct trimming trimming = {.skb = skb, .left = overlap};
+    bpf_loop(TRIM_STEPS_MAX, trim_step, &trimming, 0);
+    return trimming.left == 0;
+}
+
+// How much of what was redirected the receiver's socket has not taken: at most this. In two generations, so
+// that a queue that is never quite empty is not held against the flow for ever.
+static __u32 backlog(struct sockmap_leg* leg, __u32 write_seq) {
+    const __u32 carried = (__u32)(leg->redirected + leg->consumed);
+    if (!leg->based) leg->base = write_seq - carried;
+    leg->based = 1;
+    const __u32 written = write_seq - leg->base;
+    if (written == carried) {
+        leg->held_old = leg->held_young = 0;
+        leg->mark = carried;
+    } else if ((__s32)(written - leg->mark) >= 0) {
+        leg->held_old = leg->held_young;
+        leg->held_young = 0;
+        leg->mark = carried;
+    }
+    return leg->held_old + leg->held_young;
+}
+
+SEC("sk_skb/stream_verdict")
+int carry(struct __sk_buff* skb) {
+    const __u64 cookie = bpf_get_socket_cookie(skb);
+    const __u32* slot_found = bpf_map_lookup_elem(&slots, &cookie);
+    if (!slot_found) return SK_PASS;
+    const __u32 slot = *slot_found;
+    struct sockmap_leg* leg = bpf_map_lookup_elem(&legs, &slot);
+    if (!leg) return SK_PASS;
+    if (skb->len == 0) return SK_PASS;  // a bare FIN: redirected, it would break the other socket (EPIPE)
+
+    if (!leg->started && start(skb, leg)) return give_up(leg, slot);
+    leg->started = 1;
+    if (!trim(skb, leg)) return give_up(leg, slot);
+    const __u32 bytes = skb->len;
+    // The way back: the agent has carried all that was passed, and can read nothing before more is.
+    if (leg->passing && leg->passed != leg->consumed) return pass(skb, leg, slot);
+    leg->passing = 0;
+
+    const __u32 peer = leg->peer;
+    struct bpf_sock* target = bpf_map_lookup_elem(&peers, &peer);
+    if (!target) return pass(skb, leg, slot);
+    struct tcp_sock* tcp = bpf_skc_to_tcp_sock(target);
+    const __u32 write_seq = tcp ? tcp->write_seq : 0;
+    bpf_sk_release(target);
+    if (!tcp) return pass(skb, leg, slot);
+
+    __u32 truesize = 0;
+    const struct sk_buff* kernel_skb = (const struct sk_buff*)skb;
+    if (bpf_core_read(&truesize, sizeof(truesize), &kernel_skb->truesize)) truesize = bytes;
+    const __u32 held = backlog(leg, write_seq) + truesize;
+    if (held > SOCKMAP_BACKLOG_BYTES_MAX) return pass(skb, leg, slot);
+
+    if (bpf_sk_redirect_map(skb, &peers, peer, 0) != SK_PASS) return pass(skb, leg, slot);
+    leg->held_young += truesize;
+    leg->redirected += bytes;
+    return SK_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";
