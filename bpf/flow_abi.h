@@ -46,7 +46,8 @@
     X(configured)      /* the operator forced the mode */                           \
     X(automatic)       /* `splice: auto`: the best mode that takes this flow */     \
     X(backlog)         /* relay, for now: the receiver is slower than the sender */ \
-    X(sockmap_refused) /* relay: the kernel did not take the sockets */
+    X(sockmap_refused) /* relay: the kernel did not take the sockets */             \
+    X(sockmap_full)    /* relay: too many bytes wait in the kernel already */
 
 /* What the first bytes were. In the order of policy::Protocol, then `unknown`: not judged yet. */
 #define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown)
@@ -131,8 +132,7 @@ struct agent_record {
     __u8 splice_configured; /* enum splice_mode; none = auto */
     __u8 unused[7];
     char version[AGENT_VERSION_BYTES];
-    char sockmap_test[SELF_TEST_BYTES]; /* "passed", or why this kernel cannot be used, or empty: not asked
-                                           for */
+    char sockmap_test[SELF_TEST_BYTES]; /* "passed"; why this kernel cannot be used; empty: not asked for */
 };
 
 /* What `kill_flow` is run with, and what the agent then reads from the ring buffer `events`. */

@@ -137,6 +137,74 @@ TEST_P(Splice, QuestionsAndAnswersAreCarriedInTheModeAskedForAndCounted) {
     EXPECT_EQ(end.number("bytes_down"), 4000u);
 }
 
+// Everything that the three hosts' TCP stacks had to say.
+TEST_P(Splice, NothingIsChecksummedWronglyBecauseOfUs) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, allow_all());
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    for (const std::size_t bytes : {1u, 100u, 1460u, 1461u, 70'000u, 1'000'000u}) {
+        for (std::uint64_t i = 0; i < 20; ++i) {
+            const std::string block = ByteStream(i).next(bytes);
+            std::jthread sender([&] { client.send(block); });
+            ASSERT_EQ(client.receive_exactly(bytes), block) << bytes;
+        }
+    }
+    for (const Netns* netns : {&lab.client(), &lab.gateway(), &lab.server()}) {
+        EXPECT_EQ(netns->tcp_counter("InCsumErrors"), 0u) << netns->name();
+        EXPECT_EQ(netns->tcp_counter("InErrs"), 0u) << netns->name();
+    }
+}
+
+TEST(SpliceChoice, AFlowThatLastsGoesOnInTheKernelAndABulkTransferDoesNot) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, "peek: {silence_ms: 100}\npolicy: {default: allow}\n");
+    TcpSocket messages = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    for (int i = 0; i < 50; ++i) {
+        messages.send("question");
+        ASSERT_EQ(messages.receive_exactly(8), "question");
+    }
+    messages.shutdown_write();
+    EXPECT_EQ(messages.receive_to_end().end, StreamEnd::eof);
+    EXPECT_EQ(gateway.wait_for("end", messages.local()).text("mode"), "sockmap");
+    TcpSocket brief = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    brief.send("question");
+    ASSERT_EQ(brief.receive_exactly(8), "question");
+    brief.shutdown_write();
+    EXPECT_EQ(brief.receive_to_end().end, StreamEnd::eof);
+    EXPECT_EQ(gateway.wait_for("end", brief.local()).text("mode"), "relay");
+    EXPECT_NE(gateway.sluice({"status"}).out.find("sockmap self-test       passed"), std::string::npos);
+}
+
+// Without a loopback address the self-test cannot pass.
+TEST(SpliceChoice, WhereTheSelfTestFailsAutoRelaysAndAForcedSockmapDoesNotStart) {
+    const Lab lab;
+    lab.gateway().ip("address del 127.0.0.1/8 dev lo");
+    {
+        TcpServer server(lab.server(), 7000, TcpServer::echo);
+        Gateway gateway(lab, "peek: {silence_ms: 100}\npolicy: {default: allow}\n");
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+        for (int i = 0; i < 50; ++i) {
+            client.send("question");
+            ASSERT_EQ(client.receive_exactly(8), "question");
+        }
+        client.shutdown_write();
+        EXPECT_EQ(client.receive_to_end().end, StreamEnd::eof);
+        EXPECT_EQ(gateway.wait_for("end").text("mode"), "relay");
+        EXPECT_NE(gateway.sluice({"status"}).out.find("no TCP on the loopback"), std::string::npos);
+    }
+    try {
+        const Gateway gateway(lab, "splice: sockmap\npolicy: {default: allow}\n");
+        FAIL() << "it started";
+    } catch (const std::exception& error) {
+        const std::string said = error.what();
+        EXPECT_NE(said.find("splice: sockmap: this kernel does not pass the test: no TCP on the loopback"),
+                  std::string::npos)
+            << said;
+    }
+}
+
 TEST_P(Splice, FlowGoesOnAfterAStalledReaderHasCaughtUp) {
     const Lab lab;
     TcpServer server(lab.server(), 7000, TcpServer::echo);

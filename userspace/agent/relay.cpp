@@ -155,8 +155,12 @@ void Relay::sweep(const Publish& publish) {
     const auto now = Clock::now();
     std::vector<std::pair<std::uint64_t, flow_end>> late;
     std::vector<std::uint64_t> waiting;
+    backlog_ = 0;
     for (auto& [id, relayed] : flows_) {
-        if (relayed->sockmap) count_carried(*relayed);
+        if (relayed->sockmap) {
+            count_carried(*relayed);
+            backlog_ += backlog(*relayed);
+        }
         const auto silent = now - relayed->flow->times.active;
         const bool half_closed = relayed->up.finished() || relayed->down.finished();
         if (relayed->sockmap && (relayed->waits || relayed->sockmap->passing(Side::client) ||

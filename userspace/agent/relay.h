@@ -63,6 +63,7 @@ class Relay {
     bool end_if_failed(RelayedFlow& relayed);
     void count_carried(RelayedFlow& relayed);
     void look_again(RelayedFlow& relayed);
+    static std::uint64_t backlog(const RelayedFlow& relayed);
     void yield(RelayedFlow& relayed);
     void resume_yielded();
     void count_bytes(RelayedFlow& relayed);
@@ -78,6 +79,7 @@ class Relay {
     std::vector<char> buffer_;
     std::unordered_map<std::uint64_t, std::unique_ptr<RelayedFlow>> flows_;
     std::vector<std::uint64_t> yielded_;  // ids: a flow may be gone when its turn comes
+    std::uint64_t backlog_ = 0;           // kernel memory in use for lent flows, as of the last sweep
     std::uint64_t bytes_up_ = 0;
     std::uint64_t bytes_down_ = 0;
 };

@@ -36,8 +36,9 @@ class RelayDirection {
     // Moves what can be moved now. `buffer` is the worker's, `chunk_bytes` long.
     Result pump(Socket& from, Socket& to, PipePool& pipes, std::span<char> buffer);
 
-    std::uint64_t bytes() const { return bytes_; }  // handed to the receiver's socket
-    bool empty() const { return kept_.empty() && !pipe_; }
+    std::uint64_t bytes() const { return bytes_; }          // handed to the receiver's socket
+    bool empty() const { return kept_.empty() && !pipe_; }  // nothing is kept
+    bool bulk() const { return bulk_; }
     void add_carried(std::uint64_t bytes) { bytes_ += bytes; }  // by the kernel, in another splice mode
 
     // The sender's socket is in a sockmap: it cannot be read with splice(2), and its end of stream says

@@ -17,6 +17,11 @@ constexpr unsigned turns_before_lending = 8;
 constexpr std::chrono::milliseconds look_interval{1};
 constexpr unsigned looks_max = 20;
 
+// Of a worker's lent flows together: past it no more are lent.
+constexpr std::uint64_t backlog_bytes_max = 128u << 20;
+// Less than this is not looked into.
+constexpr std::uint64_t backlog_bytes_small = 64u << 10;
+
 // When it returns, every segment that came before has been through the program: it takes the socket's lock.
 void wait_for_program(const Socket& socket) {
     tcp_info info{};
@@ -27,15 +32,23 @@ void wait_for_program(const Socket& socket) {
 }  // namespace
 
 void Relay::lend(RelayedFlow& relayed) {
-    if (relayed.lending == Lending::when_it_lasts && ++relayed.turns < turns_before_lending) return;
+    const bool bulk = relayed.up.bulk() || relayed.down.bulk();
+    if (relayed.lending == Lending::when_it_lasts) {
+        relayed.turns = bulk ? 0 : relayed.turns + 1;
+        if (relayed.turns < turns_before_lending) return;
+    }
     if (relayed.yielded || !relayed.up.empty() || !relayed.down.empty()) return;
     if (relayed.up.finished() || relayed.down.finished()) return;
     Flow& flow = *relayed.flow;
     const auto lending = std::exchange(relayed.lending, Lending::never);  // it is tried once
+    if (backlog_ > backlog_bytes_max) {
+        flow.reason = SPLICE_REASON_sockmap_full;
+        return pump(relayed);
+    }
     relayed.sockmap = sockmap_->carry(flow.id, *relayed.client, *relayed.server);
     if (!relayed.sockmap) {
         flow.reason = SPLICE_REASON_sockmap_refused;
-        return;
+        return pump(relayed);
     }
     relayed.not_relayed = {relayed.up.bytes(), relayed.down.bytes()};
     relayed.up.set_in_sockmap(true);
@@ -136,6 +149,19 @@ void Relay::count_carried(RelayedFlow& relayed) {
     relayed.flow->times.active = Clock::now();
     relayed.moved = true;
     relayed.looks = 0;
+}
+
+std::uint64_t Relay::backlog(const RelayedFlow& relayed) {
+    std::uint64_t total = 0;
+    for (const Side side : {Side::client, Side::server}) {
+        const RelayDirection& direction = side == Side::client ? relayed.up : relayed.down;
+        const std::uint64_t held = relayed.sockmap->held(side);
+        // What the program has counted may be gone: it looks when the next segment comes.
+        if (held < backlog_bytes_small ||
+            !relayed.sockmap->drained(side, direction.bytes() - relayed.not_relayed[side]))
+            total += held;
+    }
+    return total;
 }
 
 void Relay::look_again(RelayedFlow& relayed) {

@@ -42,6 +42,11 @@ bool SockmapFlow::drained(Side side, std::uint64_t consumed) const {
     return written && *written - written_before_[to] == redirected + consumed;
 }
 
+std::uint64_t SockmapFlow::held(Side side) const {
+    const auto& leg = map_.leg(pair_, side);
+    return std::uint64_t{leg.held_old} + leg.held_young;
+}
+
 void SockmapFlow::consume(Side side, std::uint64_t consumed) {
     map_.consume(pair_, side, consumed);
 }

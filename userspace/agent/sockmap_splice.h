@@ -32,6 +32,7 @@ class SockmapFlow {
     // Whether the other socket has taken all bytes of this side that were redirected, and the `consumed`
     // ones.
     bool drained(Side side, std::uint64_t consumed) const;
+    std::uint64_t held(Side side) const;              // kernel memory of redirected bytes: at most this
     void consume(Side side, std::uint64_t consumed);  // by now: read and written by the agent
     void listen();                                    // what happens from now on is told of
     std::uint64_t progress(Side side);                // bytes carried by the kernel since it was last asked

@@ -14,22 +14,24 @@ bool Splice::asks(splice_mode mode) const {
     return choice_ == SpliceChoice::automatic || static_cast<splice_mode>(choice_) == mode;
 }
 
-// A mode above the relay goes like this, best first:
+// A mode with sockets of its own comes before the relay, best first, like this:
 //
 //     if (asks(SPLICE_MODE_x)) {
 //         const std::optional<splice_reason> refusal = x_.take(flow, client, server);
 //         if (!refusal) return;  // the three are empty now
-//         refused = refused.value_or(*refusal);
+//         flow->reason = *refusal;
 //     }
-//
-// The reason shown is that of the best mode that refused.
 void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
+    const bool automatic = choice_ == SpliceChoice::automatic;
     flow->state = FLOW_STATE_spliced;
     flow->times.spliced = flow->times.active = Clock::now();
-    flow->reason = choice_ == SpliceChoice::automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
+    flow->reason = automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
     flow->mode = SPLICE_MODE_relay;
+    // The sockmap's flows are the relay's. It is better for messages, and dearer to set up: of itself it gets
+    // flows that have shown what they are.
     auto lending = Relay::Lending::never;
-    if (choice_ == SpliceChoice::sockmap) lending = Relay::Lending::at_once;
+    if (asks(SPLICE_MODE_sockmap))
+        lending = automatic ? Relay::Lending::when_it_lasts : Relay::Lending::at_once;
     relay_.take(std::move(flow), std::move(client), std::move(server), lending);
 }
 

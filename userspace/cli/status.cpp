@@ -73,7 +73,8 @@ void print_text(const agent_record& agent, bool running) {
     } else {
         line("agent", fmt::format("not running (last: pid {}, version {})", agent.pid, agent.version));
     }
-    line("splice", fmt::format("{}; modes in this version: relay, sockmap", splice_choice(agent)));
+    line("splice", fmt::format("{}; modes in this version: relay, sockmap; flows end when the agent does",
+                               splice_choice(agent)));
     line("sockmap self-test", agent.sockmap_test[0] != '\0' ? agent.sockmap_test : "not run");
     line("capture", std::string(capture_state(running)));
     line("policy",

@@ -79,6 +79,10 @@ Leg make_leg() {
     for (const Fd* fd : {&listener, const_cast<const Fd*>(&leg.far)}) {
         set(*fd, SO_RCVBUF, buffer_bytes);
         set(*fd, SO_SNDBUF, buffer_bytes);
+        // Neither connect() nor accept() nor send() may wait for ever: this is an agent that starts.
+        const timeval patience{.tv_sec = patience_ms / 1000, .tv_usec = 0};
+        ::setsockopt(fd->get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+        ::setsockopt(fd->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     }
     const bool connected = ::bind(listener.get(), generic, size) == 0 && ::listen(listener.get(), 1) == 0 &&
                            ::getsockname(listener.get(), generic, &size) == 0 &&
