@@ -3,7 +3,7 @@
 //
 // The kernel has no backpressure on this path: what is redirected has been acknowledged and is charged to
 // nobody, so the program itself keeps count, and stops in time. What it does not redirect it passes
-// (SK_PASS): then it is charged to the socket that received it, whose window closes. Nothing is ever dropped.
+// (SK_PASS): then it is charged to the socket that received it, whose window closes. No byte is ever dropped.
 //
 // Kernel structures are declared here, as far as they are needed, and relocated at load (CO-RE): building
 // does not depend on the kernel of the build machine.
@@ -162,7 +162,10 @@ int carry(struct __sk_buff* skb) {
     const __u32 slot = *slot_found;
     struct sockmap_leg* leg = bpf_map_lookup_elem(&legs, &slot);
     if (!leg) return SK_PASS;
-    if (skb->len == 0) return SK_PASS;  // a bare FIN: redirected, it would break the other socket (EPIPE)
+    // A bare FIN has done its work before it comes here (tcp_fin). Redirected it would break the other socket
+    // (EPIPE); passed, while bytes wait to be sent by this one, it would be queued behind them and break this
+    // one (sk_psock_backlog takes its 0 bytes for an error). There is nothing in it to lose.
+    if (skb->len == 0) return SK_DROP;
 
     if (!leg->started && start(skb, leg)) return give_up(leg, slot);
     leg->started = 1;

@@ -58,7 +58,8 @@ class SockmapTest : public testing::Test {
 };
 
 TEST(SockmapSelfTest, PassesHere) {
-    EXPECT_EQ(datapath::sockmap_self_test(), std::nullopt);
+    const Netns netns("sockmap");
+    EXPECT_EQ(netns.run([] { return datapath::sockmap_self_test(); }), std::nullopt);
 }
 
 TEST_F(SockmapTest, BytesFromBeforeTheInsertionComeFirst) {
@@ -85,6 +86,26 @@ TEST_F(SockmapTest, BareFinDoesNotBreakTheOtherDirection) {
     ASSERT_EQ(::poll(&end, 1, 5000), 1);
     server.far->send("still here");
     EXPECT_EQ(client.far->receive_exactly(10), "still here");
+}
+
+// The FIN of a client that has not read yet what the kernel holds for it.
+TEST_F(SockmapTest, BareFinDoesNotBreakItsOwnSocketWhileBytesWaitThere) {
+    const int small = 16384;
+    ::setsockopt(client.near->descriptor(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    ::setsockopt(client.far->descriptor(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    const std::uint64_t base = datapath::bytes_written(client.near->descriptor()).value();
+    const auto in = insert();
+    ASSERT_TRUE(in);
+    const std::string answer = ByteStream(1).next(400'000);
+    server.far->send(answer);
+    const auto& leg = map.leg(in->pair, Sockmap::server);
+    ASSERT_TRUE(wait_until([&] { return leg.redirected == answer.size(); }));
+    ASSERT_LT(*datapath::bytes_written(client.near->descriptor()) - base, answer.size()) << "none waits";
+    client.far->shutdown_write();
+    pollfd end{.fd = client.near->descriptor(), .events = POLLRDHUP, .revents = 0};
+    ASSERT_EQ(::poll(&end, 1, 5000), 1);
+    EXPECT_EQ(end.revents & POLLERR, 0);
+    EXPECT_EQ(client.far->receive_exactly(answer.size()), answer);
 }
 
 TEST_F(SockmapTest, SocketThatHasItsFinIsNotTaken) {
