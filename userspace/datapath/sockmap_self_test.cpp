@@ -49,6 +49,12 @@ void require_version() {
     Floor kernel{};
     require(std::sscanf(name.release, "%u.%u.%u", &kernel.major, &kernel.minor, &kernel.patch) >= 2,
             "unknown kernel version");
+    // Debian's release says only 6.1.0-56; its version says "#1 SMP PREEMPT_DYNAMIC Debian 6.1.177-1 (date)".
+    if (const char* debian = std::strstr(name.version, "Debian ")) {
+        Floor upstream{};
+        if (std::sscanf(debian, "Debian %u.%u.%u", &upstream.major, &upstream.minor, &upstream.patch) == 3)
+            kernel = upstream;
+    }
     if (std::pair(kernel.major, kernel.minor) >= std::pair(6u, 16u)) return;
     for (const Floor& floor : floors) {
         if (floor.major == kernel.major && floor.minor == kernel.minor && kernel.patch >= floor.patch) return;
