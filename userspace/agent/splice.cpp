@@ -27,11 +27,10 @@ void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server
     flow->times.spliced = flow->times.active = Clock::now();
     flow->reason = automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
     flow->mode = SPLICE_MODE_relay;
-    // The sockmap's flows are the relay's. It is better for messages, and dearer to set up: of itself it gets
-    // flows that have shown what they are.
+    // The sockmap's flows are the relay's. `auto` does not choose it (Relay::Lending::when_it_lasts would):
+    // with both receivers slow, what the program passes waits behind what the same socket has yet to send.
     auto lending = Relay::Lending::never;
-    if (asks(SPLICE_MODE_sockmap))
-        lending = automatic ? Relay::Lending::when_it_lasts : Relay::Lending::at_once;
+    if (choice_ == SpliceChoice::sockmap) lending = Relay::Lending::at_once;
     relay_.take(std::move(flow), std::move(client), std::move(server), lending);
 }
 

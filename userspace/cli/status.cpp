@@ -75,7 +75,8 @@ void print_text(const agent_record& agent, bool running) {
     }
     line("splice", fmt::format("{}; modes in this version: relay, sockmap; flows end when the agent does",
                                splice_choice(agent)));
-    line("sockmap self-test", agent.sockmap_test[0] != '\0' ? agent.sockmap_test : "not run");
+    line("sockmap self-test", fmt::format("{}; auto does not choose this mode",
+                                          agent.sockmap_test[0] != '\0' ? agent.sockmap_test : "not run"));
     line("capture", std::string(capture_state(running)));
     line("policy",
          fmt::format("{} rule{}, reloaded {} time{}", agent.policy_rules, plural(agent.policy_rules),
