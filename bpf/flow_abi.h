@@ -41,13 +41,27 @@
 #define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)
 
 /* Why a flow is in its mode. */
-#define SPLICE_REASON_LIST(X)                                                       \
-    X(undecided)                                                                    \
-    X(configured)      /* the operator forced the mode */                           \
-    X(automatic)       /* `splice: auto`: the best mode that takes this flow */     \
-    X(backlog)         /* relay, for now: the receiver is slower than the sender */ \
-    X(sockmap_refused) /* relay: the kernel did not take the sockets */             \
-    X(sockmap_full)    /* relay: too many bytes wait in the kernel already */
+#define SPLICE_REASON_LIST(X)                                                              \
+    X(undecided)                                                                           \
+    X(configured) /* the operator forced the mode */                                       \
+    X(automatic)  /* `splice: auto`: the best mode that takes this flow */                 \
+    /* Why not `sockmap`, for now or for good: */                                          \
+    X(backlog)         /* the receiver is slower than the sender */                        \
+    X(sockmap_refused) /* the kernel did not take the sockets */                           \
+    X(sockmap_full)    /* too many bytes wait in the kernel already */                     \
+    /* Why not `packet`: */                                                                \
+    X(leg_unknown)  /* a handshake was not seen: SYN cookies, IP options, too many SYNs */ \
+    X(leg_reset)    /* one side has sent RST already */                                    \
+    X(acknowledged) /* payload had been acknowledged already */                            \
+    X(urgent_data)                                                                         \
+    X(timestamps_differ) /* one leg has TCP timestamps, the other has not */               \
+    X(sack_differs)                                                                        \
+    X(window_scaling_differs)                                                              \
+    X(ecn_differs)                                                                         \
+    X(mss_differs) /* one end accepts smaller segments than the other may send */          \
+    X(table_full)                                                                          \
+    X(tuple_in_use) /* another spliced flow has these addresses and ports */               \
+    X(unavailable)  /* the kernel has refused */
 
 /* What the first bytes were. In the order of policy::Protocol, then `unknown`: not judged yet. */
 #define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown)

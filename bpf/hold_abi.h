@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+#ifndef SLUICE_HOLD_ABI_H
+#define SLUICE_HOLD_ABI_H
+/*
+ * Held legs: what the kernel programs learn, on the wire, of the TCP connections that end at the gateway, so
+ * that a pair of them can be handed over to the packet splice. A leg is held while none of its peer's payload
+ * has been acknowledged: the gateway's kernel has received it, but its peer still keeps it.
+ *
+ * "Peer" is the host at the other end of a leg, "local" the gateway's own socket.
+ */
+#include <linux/types.h>
+
+#include "flow_abi.h"
+#include "packet_abi.h"
+
+/* Legs that are known at once, two a flow, and only while it is set up: the oldest make room. A flood of SYNs
+ * costs no more than this, and pushes others out of it, who then are relayed. */
+#define HELD_LEGS_MAX (1 << 16)
+
+/* A hold ends by itself before the peer's retransmission timer would fire a second time: what is
+ * retransmitted then is acknowledged. Linux's timer is at least 200 ms. */
+#define HOLD_MS_MAX 150
+
+/* What the two ends of a leg agreed upon in its handshake. */
+#define LEG_TIMESTAMPS 1
+#define LEG_SACK 2
+#define LEG_SCALING 4
+#define LEG_ECN 8
+
+enum leg_state {
+    LEG_learning, /* SYN seen, SYN/ACK not yet */
+    LEG_open,     /* both seen, and ACKs pass */
+    LEG_held,     /* ACKs of payload are dropped */
+    LEG_taken,    /* handed over: nothing that its socket sends passes any more */
+};
+
+/* What has happened on a leg. */
+#define LEG_PAYLOAD 1       /* the peer has sent payload */
+#define LEG_FIN 2           /* the peer has sent FIN */
+#define LEG_RST 4           /* one of the two has sent RST */
+#define LEG_URGENT 8        /* the peer has sent urgent data */
+#define LEG_ACKNOWLEDGED 16 /* an acknowledgement of payload has passed */
+#define LEG_SPOKE 32        /* the local socket has sent payload, or FIN */
+#define LEG_FINISHED 64     /* the local socket has sent FIN */
+
+/* One leg: map `held_legs`, key is the tuple of the packets that its peer sends. Host order. */
+struct held_leg {
+    __u64 peer_tsval_ns; /* when the last TSval of each was seen */
+    __u64 local_tsval_ns;
+    __u64 payload_ns; /* when the peer's first payload was seen */
+    __u32 peer_isn;
+    __u32 local_isn;
+    __u32 peer_tsval;
+    __u32 local_tsval;
+    __u32 peer_next; /* end of what the peer has sent */
+    __u32 peer_ack;  /* its last acknowledgement */
+    __u32 local_ack; /* ours, the last that passed */
+    __u32 ifindex;   /* where the local socket's packets leave */
+    __u16 peer_mss;  /* 0: none announced */
+    __u16 local_mss;
+    __u16 peer_window; /* as on the wire, of its last packet */
+    __u8 peer_scale;
+    __u8 local_scale;
+    __u8 options; /* LEG_TIMESTAMPS ... */
+    __u8 events;  /* LEG_PAYLOAD ... */
+    __u8 state;   /* enum leg_state */
+    __u8 is_upstream;
+    __u32 acks_dropped;
+};
+
+enum legs_request {
+    LEGS_take,
+    LEGS_release, /* only end their hold */
+};
+
+/* What `take_legs` is run with (BPF_PROG_RUN). */
+struct take_legs {
+    __u32 request; /* enum legs_request */
+    /* Bytes that the gateway's own sockets have carried from client to server already: it may have
+     * acknowledged so many to the client, and the server must have acknowledged all of them. */
+    __u32 sent;
+    struct packet_tuple downstream; /* of the client's packets */
+    struct packet_tuple
+        upstream; /* of the server's, as the gateway's own socket sees them; then as the wire does */
+    __u32 reason; /* out: why not (enum splice_reason); SPLICE_REASON_automatic: taken */
+    __u32 unused;
+    struct held_leg client; /* out; all zero: unknown */
+    struct held_leg server;
+};
+
+/* Set by the agent when it starts: map `hold_control`. */
+struct hold_control {
+    __u32 listener_port; /* whose connections are held; 0: none */
+};
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+#ifndef SLUICE_PACKET_ABI_H
+#define SLUICE_PACKET_ABI_H
+/*
+ * What the packet splice's kernel programs and user space share: the pinned maps `packet_*`. They outlive the
+ * agent, and the flows in them are served while there is none.
+ *
+ * A spliced flow is two routes, one per direction, and a slot. A packet needs its route and nothing else: one
+ * look-up by the tuple that it arrives with. Everything that both directions share, and what an operator
+ * wants to read, is in the slot. Kernel memory of a flow: two elements of a preallocated hash table (48 bytes
+ * of the kernel's, 40 of key, the route), two buckets of 16, and the slot: 496 bytes.
+ *
+ * Whoever finds another PACKET_ABI_VERSION in `packet_control` touches nothing. Any change of a size, an
+ * offset or a meaning below raises it.
+ */
+#include <linux/types.h>
+
+#define PACKET_ABI_VERSION 1
+
+/* A TCP four-tuple as a packet carries it. IPv4 addresses are written as IPv6 does (::ffff:a.b.c.d), so a
+ * tuple tells its family. All in network order. Also the key of `packet_routes`: as the packet arrives at
+ * ingress. */
+struct packet_tuple {
+    __u32 source[4];
+    __u32 destination[4];
+    __u16 source_port;
+    __u16 destination_port;
+};
+
+/* What is known about one direction beyond its numbers: bits of packet_route.flags, changed atomically. */
+#define PACKET_ROUTE_FIN 0x01       /* the sender of this direction has sent FIN */
+#define PACKET_ROUTE_FIN_HEARD 0x02 /* `fin_ack` is valid: the other direction has seen a FIN */
+#define PACKET_ROUTE_FIN_ACKED 0x04 /* ... and the sender of this direction has acknowledged it */
+#define PACKET_ROUTE_RESET 0x08     /* the sender of this direction has sent an RST that its peer believes */
+#define PACKET_ROUTE_KILLED 0x10    /* nothing passes any more */
+#define PACKET_ROUTE_WATCHED 0x20   /* down: the server's first record has not been seen yet */
+#define PACKET_ROUTE_JUDGED                                                                                \
+    0x40 /* up: the server may have sent a HelloRetryRequest; payload goes to the agent, not to the server \
+          */
+#define PACKET_ROUTE_READDRESSED \
+    0x80 /* `leaves` differs from the tuple on arrival; set by PacketSplice::insert */
+#define PACKET_ROUTE_SETTLED 0x100 /* the handover is minutes ago: its floors no longer apply */
+
+/* One direction: map `packet_routes`, found by the tuple of its packets at ingress. All numbers are in host
+ * order; those without "delta" are as the packets carry them on arrival. `other direction`: of the same flow;
+ * its key is `leaves` with source and destination exchanged. */
+struct packet_route {
+    __u32 seq_delta;   /* added to seq */
+    __u32 ack_delta;   /* added to ack and to SACK edges */
+    __u32 tsval_delta; /* added to TSval, in the sender's ticks */
+    __u32 tsecr_delta; /* added to TSecr, unless that is 0 */
+    __u32 tsval_floor; /* what the leg has sent already: no translated TSval is before it */
+    __u32 ifindex;     /* of the interface to leave by */
+    __u8 scale_from;   /* window scale that the sender of this direction announced on its leg */
+    __u8 scale_to;     /* ... and what we announced on the leg that its packets leave on */
+    __u8 is_down;      /* 1: server to client */
+    __u8 unused;
+    __u32 flags;   /* PACKET_ROUTE_... */
+    __u32 slot;    /* of the flow, in `packet_flows` */
+    __u32 fin_ack; /* with FIN_HEARD: the acknowledgement that covers the other side's FIN */
+    __u64 packets; /* as they arrived, retransmissions and empty ones too */
+    /* The last acknowledgement, carried to 64 bits: what the sender of this direction expects next. Less
+     * ack_start, and less one when FIN_ACKED, it is the payload of the *other* direction that has arrived. So
+     * each byte is counted once, and a damaged packet or one out of order is put right by the next. */
+    __u64 ack;
+    __u64 active_ns; /* CLOCK_MONOTONIC of the last packet, to the kernel's tick */
+    __u32 ack_start; /* the acknowledgement of no payload: the other side's initial sequence number + 1 */
+    __u32 seq_next;  /* end of the last packet with payload */
+    struct packet_tuple leaves; /* the tuple to carry from here on */
+    __u32 tsecr_floor; /* what the receiver had sent at the handover: no translated TSecr is before it */
+};
+
+/* Where in its life a slot is. The agent fills a free slot, inserts the routes and then says `live`; whoever
+ * ends the flow exchanges that for `ending`, in one atomic step, and says `free` when the routes are gone. */
+enum packet_slot_state {
+    PACKET_SLOT_free,
+    PACKET_SLOT_filling,
+    PACKET_SLOT_live,
+    PACKET_SLOT_closing, /* over, and its end reported; the entries serve what is still under way */
+    PACKET_SLOT_ending,
+};
+
+/* One flow: map `packet_flows`, an array that user space maps into its memory. Source and original
+ * destination are those of `up`. */
+struct packet_flow {
+    __u64 id; /* of the flow, as in flow_record */
+    __u64 accepted_ns;
+    struct packet_tuple up; /* key of the route from client to server */
+    __u32 state;            /* enum packet_slot_state */
+    __u16 server_name;      /* key in `packet_names`; 0: none */
+    __u16 rule;             /* key in `packet_names`; 0: none */
+    __u8 protocol;          /* enum flow_protocol */
+    __u8 reason;            /* enum splice_reason */
+    __u8 is_logged;         /* its end is to be */
+    __u8 entered;           /* when the entries were made: CLOCK_MONOTONIC in units of 2^36 ns (69 s), cut */
+};
+
+#define PACKET_NAMES_MAX 65535
+#define PACKET_NAME_BYTES 256 /* NUL-terminated */
+
+/* One text that flows share, a server name or a rule's: map `packet_names`, key is its number, from 1. */
+struct packet_name {
+    char text[PACKET_NAME_BYTES];
+};
+
+/* How long an entry lives without a packet. */
+#define PACKET_TIME_WAIT_S 60 /* both FINs acknowledged: 2 x MSL, as Linux has it */
+#define PACKET_RESET_S 5      /* after RST or a kill: stragglers */
+
+/* Map `packet_control`, one entry, also mapped by user space. */
+struct packet_control {
+    __u32 abi_version;
+    __u32 slots;        /* capacity: flows that fit */
+    __u32 slots_used;   /* no slot at or above it was ever used */
+    __u32 half_close_s; /* one FIN acknowledged, no packet for so long; 0: for ever */
+    __u32 idle_s;       /* no packet for so long; 0: for ever */
+    __u32 unused;
+    __u64 flows_inserted; /* by agents, ever */
+    __u64 flows_closed;   /* whose end has been reported, ever */
+    __u64 flows_ended;    /* by these programs, ever */
+};
+
+/* What the ring buffer `packet_events` carries. `kind` comes first in each. */
+enum packet_event_kind {
+    PACKET_EVENT_ended,   /* struct packet_flow_end */
+    PACKET_EVENT_payload, /* struct packet_payload */
+    PACKET_EVENT_hold,    /* and above: those of bpf/packet_hold.h */
+};
+
+/* How a flow ended. Lost when no agent reads: such flows are just collected. */
+struct packet_flow_end {
+    __u32 kind; /* enum packet_event_kind */
+    __u32 slot;
+    __u32 end;      /* enum flow_end */
+    __u32 up_ack;   /* what the client expects next ... */
+    __u32 down_ack; /* ... and the server, as each counts */
+    __u32 unused;
+    struct packet_tuple down; /* key of the route from server to client */
+    struct packet_flow flow;
+    __u64 bytes_up;
+    __u64 bytes_down;
+    __u64 packets_up;
+    __u64 packets_down;
+    __u64 active_ns; /* of the last packet */
+};
+
+#define PACKET_PAYLOAD_BYTES 2048
+
+/* What a client said after what may be a HelloRetryRequest; it was not forwarded, nor acknowledged. One
+ * packet may be several of these. Retransmissions come again, and lost events are retransmitted. */
+struct packet_payload {
+    __u32 kind; /* enum packet_event_kind */
+    __u32 slot;
+    __u64 flow;  /* its id */
+    __u32 seq;   /* of the first byte, as the client counts */
+    __u32 bytes; /* of `data` */
+    __u8 data[PACKET_PAYLOAD_BYTES];
+};
+
+#endif

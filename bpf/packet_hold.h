@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef SLUICE_PACKET_HOLD_H
+#define SLUICE_PACKET_HOLD_H
+/*
+ * The life of a leg before the splice. A leg comes into the map when the gateway's own handshake packet
+ * leaves: the listener's SYN/ACK (so that only connections which the agent will be given are known), or the
+ * SYN of the agent's upstream socket. From then on its packets are followed both ways, and while it is held
+ * the gateway's pure ACKs of payload are dropped on their way out. The first payload that the gateway sends
+ * itself ends the hold: whoever answers for a peer also answers to it.
+ *
+ * Options that bind a connection to its end (MPTCP, TCP-AO, MD5, fast open) need no look: our listener and
+ * our upstream sockets do not agree to any of them.
+ */
+#include <bpf/bpf_core_read.h>
+
+#include "hold_abi.h"
+#include "packet_parse.h"
+
+#define HOLD_OPTIONS_BYTES_MAX 40
+#define NS_PER_MS 1000000ULL
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, HELD_LEGS_MAX);
+    __type(key, struct packet_tuple);
+    __type(value, struct held_leg);
+} held_legs SEC(".maps");
+
+/* Upstream legs whose packets carry another tuple than their socket: NAT. Key: the tuple of the server's
+ * packets as the socket expects them; value: as they arrive. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, HELD_LEGS_MAX / 2);
+    __type(key, struct packet_tuple);
+    __type(value, struct packet_tuple);
+} held_names SEC(".maps");
+
+/* Upstream sockets with an address or a port that is not the client's: the agent says, before they connect,
+ * which client they are for (the tuple of its packets). */
+struct {
+    __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, int);
+    __type(value, struct packet_tuple);
+} held_dials SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct hold_control);
+} hold_control SEC(".maps");
+
+/* What is read of the kernel's structures (include/net/request_sock.h, inet_sock.h, linux/tcp.h). */
+struct request_sock___hold {
+    __u16 mss;
+} __attribute__((preserve_access_index));
+struct inet_request_sock___hold {
+    struct request_sock___hold req;
+    __u16 snd_wscale : 4;
+} __attribute__((preserve_access_index));
+struct tcp_request_sock___hold {
+    struct inet_request_sock___hold req;
+} __attribute__((preserve_access_index));
+
+/* The options of one segment; an offset is that of the option within the TCP header, 0: it is not there. */
+struct hold_options {
+    __u32 tsval;
+    __u32 tsecr;
+    __u16 mss;
+    __u8 scale;
+    __u8 has; /* LEG_TIMESTAMPS ... */
+    __u8 mss_at;
+    __u8 sack_at;
+    __u8 timestamps_at;
+    __u8 scale_at;
+};
+
+#define PACKET_ECE 0x40
+
+static __always_inline struct packet_tuple hold_reverse(const struct packet_tuple* tuple) {
+    struct packet_tuple out;
+    __builtin_memcpy(out.source, tuple->destination, 16);
+    __builtin_memcpy(out.destination, tuple->source, 16);
+    out.source_port = tuple->destination_port;
+    out.destination_port = tuple->source_port;
+    return out;
+}
+
+/* A function of its own, which the verifier walks once. Each option is read from the packet, not from a copy:
+ * an index into the stack would have to be known exactly, on every path. `tcp`: the TCP header's offset. */
+__noinline int hold_parse_options(struct __sk_buff* skb, __u32 tcp, __u32 bytes, struct hold_options* o) {
+    if (!o || bytes > HOLD_OPTIONS_BYTES_MAX) return 0;
+    __u32 at = sizeof(struct tcphdr);
+    const __u32 end = at + bytes;
+    for (int i = 0; i < HOLD_OPTIONS_BYTES_MAX && at < end; ++i) {
+        __u8 head[2];
+        if (bpf_skb_load_bytes(skb, tcp + at, head, 1) || head[0] == 0) break;
+        if (head[0] == 1) {
+            ++at;
+            continue;
+        }
+        if (bpf_skb_load_bytes(skb, tcp + at, head, 2) || head[1] < 2) break;
+        if (head[0] == 2 && head[1] == 4) {
+            __be16 mss;
+            if (bpf_skb_load_bytes(skb, tcp + at + 2, &mss, sizeof(mss))) break;
+            o->mss = bpf_ntohs(mss);
+            o->mss_at = at;
+        } else if (head[0] == 3 && head[1] == 3) {
+            __u8 scale;
+            if (bpf_skb_load_bytes(skb, tcp + at + 2, &scale, 1)) break;
+            o->scale = scale > 14 ? 14 : scale; /* RFC 7323 2.3 */
+            o->scale_at = at;
+            o->has |= LEG_SCALING;
+        } else if (head[0] == 4 && head[1] == 2) {
+            o->sack_at = at;
+            o->has |= LEG_SACK;
+        } else if (head[0] == 8 && head[1] == 10) {
+            __be32 stamps[2];
+            if (bpf_skb_load_bytes(skb, tcp + at + 2, stamps, sizeof(stamps))) break;
+            o->tsval = bpf_ntohl(stamps[0]);
+            o->tsecr = bpf_ntohl(stamps[1]);
+            o->timestamps_at = at;
+            o->has |= LEG_TIMESTAMPS;
+        }
+        at += head[1];
+    }
+    return 0;
+}
+
+static __always_inline struct hold_options hold_options(struct __sk_buff* skb, const struct packet* packet) {
+    struct hold_options options = {};
+    hold_parse_options(skb, packet->l4, packet->tcp_bytes - sizeof(struct tcphdr), &options);
+    return options;
+}
+
+/* The client's leg begins: our listener answers a SYN. With SYN cookies there is no request to read, and the
+ * leg stays unknown. */
+static __always_inline int hold_answer(struct __sk_buff* skb, const struct packet* packet,
+                                       const struct packet_tuple* key) {
+    const __u32 zero = 0;
+    const struct hold_control* control = bpf_map_lookup_elem(&hold_control, &zero);
+    struct bpf_sock* sk = skb->sk;
+    if (!control || !control->listener_port || !sk) return PACKET_PASSES;
+    struct bpf_sock* listener = bpf_get_listener_sock(sk);
+    if (!listener || listener->src_port != control->listener_port) return PACKET_PASSES;
+    const struct tcp_request_sock___hold* request = (void*)bpf_skc_to_tcp_request_sock(sk);
+    if (!request) return PACKET_PASSES;
+    const struct held_leg* known = bpf_map_lookup_elem(&held_legs, key);
+    if (known && known->local_isn == packet->seq && known->peer_isn == packet->ack - 1)
+        return PACKET_PASSES; /* again */
+
+    const struct hold_options options = hold_options(skb, packet);
+    struct held_leg leg = {
+        .peer_isn = packet->ack - 1,
+        .peer_next = packet->ack,
+        .peer_ack = packet->seq,
+        .peer_tsval = options.tsecr,
+        .peer_mss = request->req.req.mss,
+        .local_isn = packet->seq,
+        .local_ack = packet->ack,
+        .local_tsval = options.tsval,
+        .local_mss = options.mss,
+        .local_scale = options.scale,
+        .options = options.has | (packet->flags & PACKET_ECE ? LEG_ECN : 0),
+        .ifindex = skb->ifindex,
+        .state = LEG_held,
+    };
+    if (options.has & LEG_SCALING) leg.peer_scale = BPF_CORE_READ_BITFIELD(&request->req, snd_wscale);
+    leg.peer_tsval_ns = leg.local_tsval_ns = bpf_ktime_get_ns();
+    bpf_map_update_elem(&held_legs, key, &leg, BPF_ANY);
+    return PACKET_PASSES;
+}
+
+/* The tuple of the packets that a socket expects. */
+static __always_inline struct packet_tuple hold_expected(struct bpf_sock* sk) {
+    struct packet_tuple out = {};
+    if (sk->family == 2) {
+        out.source[2] = out.destination[2] = bpf_htonl(0xffff);
+        out.source[3] = sk->dst_ip4;
+        out.destination[3] = sk->src_ip4;
+        /* Keeps the compiler from merging reads of the two branches into one at a computed offset, which the
+         * verifier forbids. */
+        asm volatile("" ::: "memory");
+    } else {
+        out.source[0] = sk->dst_ip6[0];
+        out.source[1] = sk->dst_ip6[1];
+        out.source[2] = sk->dst_ip6[2];
+        out.source[3] = sk->dst_ip6[3];
+        out.destination[0] = sk->src_ip6[0];
+        out.destination[1] = sk->src_ip6[1];
+        out.destination[2] = sk->src_ip6[2];
+        out.destination[3] = sk->src_ip6[3];
+    }
+    out.source_port = sk->dst_port;
+    out.destination_port = bpf_htons((__u16)sk->src_port);
+    return out;
+}
+
+static __always_inline int hold_same(const struct packet_tuple* a, const struct packet_tuple* b) {
+    return __builtin_memcmp(a, b, sizeof(*a)) == 0;
+}
+
+union hold_option_bytes {
+    __u8 bytes[64]; /* indices are masked, for the verifier */
+    __u32 words[16];
+};
+
+/* Takes out of a SYN what the client has not offered, so that the server does not agree to it either; our own
+ * socket learns the outcome from the SYN/ACK, as ever. `keep`: LEG_TIMESTAMPS ...; `mss`: the largest to
+ * announce. */
+static __noinline int hold_mirror(struct __sk_buff* skb, const struct packet* packet,
+                                  const struct hold_options* options, __u32 keep, __u32 mss) {
+    union hold_option_bytes before = {};
+    union hold_option_bytes after;
+    /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
+    __u64 last = packet->tcp_bytes - sizeof(struct tcphdr) - 1;
+    asm volatile("%0 &= 0x3f" : "+r"(last));
+    if (last >= HOLD_OPTIONS_BYTES_MAX) return 0;
+    const __u64 bytes = last + 1;
+    if (bpf_skb_load_bytes(skb, packet->l4 + sizeof(struct tcphdr), &before, bytes)) return 0;
+    after = before;
+    const struct {
+        __u8 at;
+        __u8 bytes;
+        __u8 option;
+    } removable[] = {{options->timestamps_at, 10, LEG_TIMESTAMPS},
+                     {options->sack_at, 2, LEG_SACK},
+                     {options->scale_at, 3, LEG_SCALING}};
+    for (int i = 0; i < 3; ++i) {
+        if (!removable[i].at || (keep & removable[i].option)) continue;
+        for (int k = 0; k < 10; ++k) {
+            if (k >= removable[i].bytes) break;
+            after.bytes[(removable[i].at - sizeof(struct tcphdr) + k) & 63] = 1; /* NOP */
+        }
+    }
+    if (options->mss_at && mss && mss < options->mss) {
+        const __u32 at = options->mss_at - sizeof(struct tcphdr);
+        after.bytes[(at + 2) & 63] = mss >> 8;
+        after.bytes[(at + 3) & 63] = mss;
+    }
+    const __s64 difference = bpf_csum_diff(before.words, sizeof(before), after.words, sizeof(after), 0);
+    if (difference == 0) return 0;
+    bpf_skb_store_bytes(skb, packet->l4 + sizeof(struct tcphdr), &after, bytes, 0);
+    bpf_l4_csum_replace(skb, packet->l4 + __builtin_offsetof(struct tcphdr, check), 0, difference, 0);
+    return 0;
+}
+
+/* A SYN of this host: the upstream leg of one of our flows begins, if it is a socket that the agent
+ * announced, or if it has the addresses and ports of a client's leg that is held. */
+static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet* packet,
+                                     const struct packet_tuple* key) {
+    struct bpf_sock* sk = skb->sk;
+    if (!sk) return PACKET_PASSES;
+    sk = bpf_sk_fullsock(sk);
+    if (!sk) return PACKET_PASSES;
+    const struct packet_tuple expected = hold_expected(sk);
+    struct packet_tuple downstream = hold_reverse(&expected);
+    const struct packet_tuple* announced = bpf_sk_storage_get(&held_dials, sk, NULL, 0);
+    if (announced) downstream = *announced;
+    const struct held_leg* client = bpf_map_lookup_elem(&held_legs, &downstream);
+    if (!client || client->state != LEG_held) return PACKET_PASSES;
+    if (!hold_same(&expected, key)) bpf_map_update_elem(&held_names, &expected, key, BPF_ANY);
+
+    const struct hold_options options = hold_options(skb, packet);
+    struct held_leg leg = {
+        .local_isn = packet->seq,
+        .local_tsval = options.tsval,
+        .local_mss = options.mss,
+        .local_scale = options.scale,
+        .options = options.has & client->options,
+        .ifindex = skb->ifindex,
+        .state = LEG_learning,
+        .is_upstream = 1,
+    };
+    if (client->peer_mss && client->peer_mss < leg.local_mss) leg.local_mss = client->peer_mss;
+    leg.local_tsval_ns = bpf_ktime_get_ns();
+    hold_mirror(skb, packet, &options, leg.options, leg.local_mss);
+    if (!(leg.options & LEG_SCALING)) leg.local_scale = 0;
+    bpf_map_update_elem(&held_legs, key, &leg, BPF_ANY);
+    return PACKET_PASSES;
+}
+
+/* The server's SYN/ACK. */
+static __always_inline void hold_learn_server(struct __sk_buff* skb, const struct packet* packet,
+                                              struct held_leg* leg) {
+    if (leg->state != LEG_learning || packet->ack != leg->local_isn + 1) return;
+    const struct hold_options options = hold_options(skb, packet);
+    leg->peer_isn = packet->seq;
+    leg->peer_next = leg->local_ack = packet->seq + 1;
+    leg->peer_ack = packet->ack;
+    leg->peer_tsval = options.tsval;
+    leg->peer_tsval_ns = bpf_ktime_get_ns();
+    leg->peer_mss = options.mss;
+    leg->peer_scale = options.scale;
+    if (!(options.has & LEG_SCALING)) leg->local_scale = 0;
+    leg->peer_window = packet->window >> options.scale; /* a SYN's is unscaled */
+    leg->options = (leg->options & options.has) | (packet->flags & PACKET_ECE ? LEG_ECN : 0);
+    leg->state = LEG_held;
+}
+
+static __always_inline void hold_arrive(struct __sk_buff* skb, const struct packet* packet,
+                                        struct held_leg* leg) {
+    if (packet->flags & PACKET_SYN) {
+        if (packet->flags & PACKET_ACK) hold_learn_server(skb, packet, leg);
+        return;
+    }
+    if (leg->state != LEG_held && leg->state != LEG_open) return;
+    if (packet->flags & PACKET_RST) leg->events |= LEG_RST;
+    if (packet->flags & PACKET_URG) leg->events |= LEG_URGENT;
+    const __u32 end = packet->seq + packet->payload;
+    if (packet->payload > 0) {
+        if (!leg->payload_ns) leg->payload_ns = bpf_ktime_get_ns();
+        leg->events |= LEG_PAYLOAD;
+        if ((__s32)(end - leg->peer_next) > 0) leg->peer_next = end;
+    }
+    if (packet->flags & PACKET_FIN) leg->events |= LEG_FIN;
+    if ((__s32)(packet->ack - leg->peer_ack) >= 0) {
+        leg->peer_ack = packet->ack;
+        leg->peer_window = packet->window;
+    }
+    if (!(leg->options & LEG_TIMESTAMPS)) return;
+    const struct hold_options options = hold_options(skb, packet);
+    if (!options.timestamps_at || (__s32)(options.tsval - leg->peer_tsval) < 0) return;
+    leg->peer_tsval = options.tsval;
+    leg->peer_tsval_ns = bpf_ktime_get_ns();
+}
+
+/* A packet without a route, at ingress. */
+static __always_inline int packet_hold_ingress(struct __sk_buff* skb, const struct packet* packet) {
+    struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &packet->tuple);
+    if (leg) hold_arrive(skb, packet, leg);
+    return PACKET_PASSES;
+}
+
+/* Sent by a program that writes headers itself: the RST of `sluice flows kill`. Of a leg that is taken
+ * nothing else may leave, neither by its socket in its last moments nor, for a packet that comes when that is
+ * gone, the RST of the kernel's own. */
+static __always_inline int hold_is_raw(struct __sk_buff* skb) {
+    struct bpf_sock* sk = skb->sk;
+    if (sk) sk = bpf_sk_fullsock(sk);
+    return sk && sk->protocol == IPPROTO_RAW;
+}
+
+/* A packet of a local socket leaves. */
+static __always_inline int hold_leave(struct __sk_buff* skb, const struct packet* packet,
+                                      struct held_leg* leg) {
+    if (leg->state == LEG_taken) return hold_is_raw(skb) ? PACKET_PASSES : TC_ACT_SHOT;
+    if (packet->flags & PACKET_RST) leg->events |= LEG_RST;
+    if (packet->payload > 0 || (packet->flags & PACKET_FIN)) {
+        leg->events |= packet->flags & PACKET_FIN ? LEG_SPOKE | LEG_FINISHED : LEG_SPOKE;
+        if (leg->state == LEG_held && !leg->is_upstream) leg->state = LEG_open;
+    }
+    if ((__s32)(packet->ack - (leg->peer_isn + 1)) > 0) {
+        if (leg->state == LEG_held && leg->payload_ns &&
+            bpf_ktime_get_ns() - leg->payload_ns > HOLD_MS_MAX * NS_PER_MS)
+            leg->state = LEG_open;
+        const int is_bare = !packet->payload && !(packet->flags & (PACKET_FIN | PACKET_RST));
+        if (leg->state == LEG_held && is_bare) {
+            ++leg->acks_dropped;
+            return TC_ACT_SHOT;
+        }
+        leg->events |= LEG_ACKNOWLEDGED;
+        leg->local_ack = packet->ack;
+    }
+    if (!(leg->options & LEG_TIMESTAMPS)) return PACKET_PASSES;
+    const struct hold_options options = hold_options(skb, packet);
+    if (!options.timestamps_at) return PACKET_PASSES;
+    leg->local_tsval = options.tsval;
+    leg->local_tsval_ns = bpf_ktime_get_ns();
+    return PACKET_PASSES;
+}
+
+/* A packet of one of this host's own sockets, at egress. Not on loopback, which carries what the agent
+ * injects on behalf of the peers. */
+static __always_inline int packet_hold_egress(struct __sk_buff* skb, const struct packet* packet) {
+    const struct packet_tuple key = hold_reverse(&packet->tuple);
+    if (packet->flags & PACKET_SYN)
+        return packet->flags & PACKET_ACK ? hold_answer(skb, packet, &key) : hold_dial(skb, packet, &key);
+    struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &key);
+    return leg ? hold_leave(skb, packet, leg) : PACKET_PASSES;
+}
+
+/* Whether the ends of the two legs, once they talk to each other, still talk as they agreed upon. */
+static __always_inline __u32 legs_differ(const struct held_leg* client, const struct held_leg* server) {
+    const __u8 differ = client->options ^ server->options;
+    if (differ & LEG_TIMESTAMPS) return SPLICE_REASON_timestamps_differ;
+    if (differ & LEG_SACK) return SPLICE_REASON_sack_differs;
+    if (differ & LEG_SCALING) return SPLICE_REASON_window_scaling_differs;
+    if (differ & LEG_ECN) return SPLICE_REASON_ecn_differs;
+    /* None may send larger segments than the other end has asked for. */
+    if (server->peer_mss < client->local_mss || client->peer_mss < server->local_mss)
+        return SPLICE_REASON_mss_differs;
+    return SPLICE_REASON_automatic;
+}
+
+/* "Sent": what the gateway's own sockets have carried from client to server. */
+static __always_inline __u32 legs_refuse(const struct held_leg* client, const struct held_leg* server,
+                                         __u32 sent) {
+    const __u8 events = client->events | server->events;
+    if (events & LEG_RST) return SPLICE_REASON_leg_reset;
+    if (events & LEG_URGENT) return SPLICE_REASON_urgent_data;
+    if ((client->events & LEG_SPOKE) || (events & LEG_FINISHED)) return SPLICE_REASON_acknowledged;
+    /* Whatever we have acknowledged to one end, the other has to us. */
+    if ((__s32)(client->local_ack - (client->peer_isn + 1 + sent)) > 0) return SPLICE_REASON_acknowledged;
+    if (server->local_ack != server->peer_isn + 1) return SPLICE_REASON_acknowledged;
+    if (server->peer_ack != server->local_isn + 1 + sent) return SPLICE_REASON_acknowledged;
+    return legs_differ(client, server);
+}
+
+/* Word by word: the verifier wants the context at constant offsets. */
+#define COPY_OUT(to, from)                                                                    \
+    _Pragma("unroll") for (__u32 i = 0; i < sizeof(to) / 4; ++i)((volatile __u32*)&(to))[i] = \
+        ((const __u32*)&(from))[i]
+
+/* The handover's first half: both legs, if the flow qualifies; then no packet of their sockets leaves any
+ * more. Else both are released, and an ACK may leave when their sockets next have a reason to send one. */
+SEC("syscall")
+int take_legs(struct take_legs* request) {
+    struct packet_tuple down = request->downstream;
+    struct packet_tuple up = request->upstream;
+    const struct packet_tuple* renamed = bpf_map_lookup_elem(&held_names, &up);
+    if (renamed) up = *renamed;
+    struct held_leg* client = bpf_map_lookup_elem(&held_legs, &down);
+    struct held_leg* server = bpf_map_lookup_elem(&held_legs, &up);
+    request->reason = SPLICE_REASON_leg_unknown;
+    const int known = client && server && client->state >= LEG_open && server->state >= LEG_open;
+    if (known && request->request == LEGS_take) {
+        /* First, so that what is looked at does not change. */
+        client->state = server->state = LEG_taken;
+        request->reason = legs_refuse(client, server, request->sent);
+        if (request->reason == SPLICE_REASON_automatic) {
+            COPY_OUT(request->upstream, up);
+            COPY_OUT(request->client, *client);
+            COPY_OUT(request->server, *server);
+            return 0;
+        }
+    }
+    if (client) {
+        client->state = LEG_open;
+        COPY_OUT(request->client, *client);
+    }
+    if (server && server->state != LEG_learning) server->state = LEG_open;
+    return 0;
+}
+
+#endif

@@ -1,0 +1,159 @@
+// How spliced flows end, and that their entries go.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/kernel/packet_lab.h"
+#include "tests/support/byte_stream.h"
+
+namespace sluice::test {
+namespace {
+
+// Reads events until one flow has ended.
+packet_flow_end ended(PacketLab& lab) {
+    packet_flow_end end{};
+    EXPECT_TRUE(wait_until([&] {
+        lab.splice().read_events([&](const packet_flow_end& event) { end = event; });
+        return end.kind == PACKET_EVENT_ended && end.flow.id != 0;
+    })) << "no flow ended";
+    return end;
+}
+
+bool is_closing(PacketLab& lab, const LabFlow& flow) {
+    return (lab.route(lab.up(flow).arrives).flags & lab.route(lab.down(flow).arrives).flags &
+            PACKET_ROUTE_FIN_ACKED) != 0;
+}
+
+TEST(PacketLife, AResetTravelsAndTheEntryGoesSoon) {
+    PacketLab lab;
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    StreamEnd seen = StreamEnd::silence;
+    TcpServer server(lab.lab().server(), flow.server.port, [&](TcpSocket& socket) {
+        socket.receive_exactly(5);
+        socket.send("world");
+        seen = socket.receive_to_end().end;
+    });
+    TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+    client.send("hello");
+    EXPECT_EQ(client.receive_exactly(5), "world");
+    client.reset();
+    EXPECT_TRUE(wait_until([&] { return seen != StreamEnd::silence; }));
+    EXPECT_EQ(seen, StreamEnd::reset);
+    const packet_flow_end end = ended(lab);
+    EXPECT_EQ(end.end, static_cast<unsigned>(FLOW_END_client_reset));
+    EXPECT_EQ(end.flow.id, flow.id);
+    EXPECT_EQ(lab.splice().size(), 0u);
+    EXPECT_TRUE(wait_until([&] { return !lab.splice().contains(lab.up(flow).arrives); }));
+    EXPECT_FALSE(lab.splice().contains(lab.down(flow).arrives));
+}
+
+TEST(PacketLife, AFreshSynOnAClosedTupleStartsAnew) {
+    PacketLab lab;
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    // The server ends it, so that TIME_WAIT is on its side and the client may use its port again.
+    TcpServer server(lab.lab().server(), flow.server.port, [](TcpSocket& socket) { socket.send("bye"); });
+    {
+        TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+        EXPECT_EQ(client.receive_to_end().bytes, "bye");
+    }
+    EXPECT_TRUE(wait_until([&] { return is_closing(lab, flow); }));
+    EXPECT_TRUE(lab.splice().contains(lab.up(flow).arrives)) << "in TIME_WAIT";
+    const std::jthread again([&] {
+        errno_of([&] {
+            TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client, .deadline = 500ms});
+        });
+    });
+    EXPECT_EQ(ended(lab).end, static_cast<unsigned>(FLOW_END_closed));
+    EXPECT_TRUE(wait_until([&] { return !lab.splice().contains(lab.up(flow).arrives); }));
+    EXPECT_TRUE(lab.insert(flow)) << "slot and tuples are free again";
+}
+
+TEST(PacketLife, ASilentFlowIsCollectedWhileNoAgentRuns) {
+    PacketLab lab({}, {.flows_max = 64, .idle_s = 1, .half_close_s = 0});
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    TcpServer server(lab.lab().server(), flow.server.port, TcpServer::echo);
+    TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+    client.send("hello");
+    client.receive_exactly(5);
+    lab.stop();
+    const auto reader = datapath::PacketSplice::open(lab.directory());
+    EXPECT_EQ(reader.size(), 1u);
+    EXPECT_TRUE(wait_until([&] { return reader.size() == 0; }));
+    EXPECT_FALSE(reader.contains(lab.up(flow).arrives));
+}
+
+TEST(PacketLife, AnIdleFlowStaysWhereNoTimeIsSet) {
+    PacketLab lab;
+    LabFlow idle;
+    LabFlow reset;
+    reset.id = 2;
+    reset.client.port = reset.source.port = 40002;
+    ASSERT_TRUE(lab.insert(idle));
+    ASSERT_TRUE(lab.insert(reset));
+    EXPECT_TRUE(lab.kill(2));  // its end is how we know that the collector has been by
+    EXPECT_EQ(ended(lab).flow.id, 2u);
+    EXPECT_TRUE(wait_until([&] { return lab.splice().size() == 1; }));
+    EXPECT_TRUE(lab.splice().contains(lab.up(idle).arrives));
+}
+
+TEST(PacketLife, KillResetsBothEndsEvenWithoutAnAgent) {
+    for (const bool v6 : {false, true}) {
+        PacketLab lab;
+        LabFlow flow;
+        if (v6) {
+            flow.client = flow.source = endpoint("[fd00:1::2]:40000");
+            flow.dialled = flow.server = endpoint("[fd00:2::2]:443");
+        }
+        ASSERT_TRUE(lab.insert(flow));
+        StreamEnd seen = StreamEnd::silence;
+        TcpServer server(lab.lab().server(), flow.server.port, [&](TcpSocket& socket) {
+            socket.send(socket.receive_exactly(5));
+            seen = socket.receive_to_end().end;
+        });
+        TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+        client.send("hello");
+        client.receive_exactly(5);
+        lab.stop();
+        lab.lab().gateway().run([&] {
+            auto cli = datapath::PacketSplice::open(lab.directory());
+            EXPECT_FALSE(cli.kill(99));
+            EXPECT_TRUE(cli.kill(flow.id));
+        });
+        EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+        EXPECT_TRUE(wait_until([&] { return seen != StreamEnd::silence; }));
+        EXPECT_EQ(seen, StreamEnd::reset);
+    }
+}
+
+TEST(PacketLife, CountsPayloadOnceAndPacketsAsTheyCame) {
+    PacketLab lab({.rough_client_link = true, .rough_server_link = true});
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    constexpr std::uint64_t bytes = 3'000'000;
+    {
+        TcpServer server(lab.lab().server(), flow.server.port, [&](TcpSocket& socket) {
+            receive_stream(socket);
+            send_stream(socket, 2, bytes / 2);
+        });
+        TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+        // The entries were made before the initial sequence numbers were known: where counting starts is
+        // learnt from the handshake.
+        lab.start_counting(flow);
+        send_stream(client, 1, bytes);
+        receive_stream(client);
+    }
+    EXPECT_TRUE(wait_until([&] { return is_closing(lab, flow); }));
+    const packet_flow_end end = ended(lab);
+    EXPECT_EQ(end.end, static_cast<unsigned>(FLOW_END_closed));
+    EXPECT_EQ(end.bytes_up, bytes);
+    EXPECT_EQ(end.bytes_down, bytes / 2);
+    EXPECT_GT(end.packets_up, bytes / 65536);
+}
+
+}  // namespace
+}  // namespace sluice::test

@@ -1,0 +1,119 @@
+// The watch for a HelloRetryRequest: what the client says after one waits for the agent's judgement.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <string>
+
+#include "tests/kernel/packet_segment.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr std::uint32_t server_start = 5000;  // sequence number of the server's first byte
+
+// A record with the first bytes of a ServerHello, RFC 8446 4.1.3.
+std::string server_hello(bool retry) {
+    constexpr std::array<unsigned char, 32> retry_random = {
+        0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+        0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
+    std::string random(retry_random.begin(), retry_random.end());
+    if (!retry) random.back() ^= 1;
+    return std::string("\x16\x03\x03\x00\x5a\x02\x00\x00\x56\x03\x03", 11) + random + std::string(52, 'x');
+}
+
+class PacketWatch : public testing::Test {
+  protected:
+    void SetUp() override {
+        datapath::PacketFlow about;
+        about.id = 7;
+        const datapath::PacketDirection up = lab_.up(flow_);
+        datapath::PacketDirection down = lab_.down(flow_);
+        down.route.flags = PACKET_ROUTE_WATCHED;
+        down.route.seq_next = server_start;
+        ASSERT_TRUE(lab_.splice().insert(about, up, down));
+    }
+
+    int server_says(const std::string& payload, std::uint32_t seq = server_start) {
+        Segment segment;
+        segment.tuple = lab_.down(flow_).arrives;
+        segment.seq = seq;
+        segment.payload = payload;
+        return run_ingress(lab_, frame_of(segment)).action;
+    }
+    int client_says(const std::string& payload, std::uint32_t seq = 1000) {
+        Segment segment;
+        segment.tuple = lab_.up(flow_).arrives;
+        segment.seq = seq;
+        segment.payload = payload;
+        return run_ingress(lab_, frame_of(segment)).action;
+    }
+    // What the agent has been given, put together.
+    std::string copied(std::uint32_t first_seq = 1000) {
+        std::string all;
+        lab_.splice().read_events({}, [&](const void* event, std::size_t bytes) {
+            packet_payload payload{};
+            ASSERT_EQ(bytes, sizeof payload);
+            std::memcpy(&payload, event, sizeof payload);
+            EXPECT_EQ(payload.kind, static_cast<unsigned>(PACKET_EVENT_payload));
+            EXPECT_EQ(payload.flow, 7u);
+            EXPECT_EQ(payload.seq, first_seq + all.size());
+            all.append(reinterpret_cast<const char*>(payload.data), payload.bytes);
+            slot_ = payload.slot;
+        });
+        return all;
+    }
+
+    PacketLab lab_;
+    const LabFlow flow_;
+    std::uint32_t slot_ = 0;
+};
+
+TEST_F(PacketWatch, AfterAServerHelloAllPasses) {
+    EXPECT_EQ(server_says(server_hello(false)), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("finished"), TC_ACT_REDIRECT);
+    EXPECT_EQ(copied(), "");
+    EXPECT_FALSE(lab_.splice().pass(slot_, 7)) << "nothing waits";
+}
+
+TEST_F(PacketWatch, AfterAHelloRetryRequestTheSecondHelloWaitsForTheAgent) {
+    EXPECT_EQ(server_says(server_hello(true)), TC_ACT_REDIRECT);
+    const std::string hello = std::string(3000, 'h') + "end";
+    EXPECT_EQ(client_says(hello), TC_ACT_SHOT);
+    EXPECT_EQ(client_says(""), TC_ACT_REDIRECT) << "an acknowledgement says nothing";
+    EXPECT_EQ(copied(), hello);
+    EXPECT_FALSE(lab_.splice().pass(slot_, 8)) << "another flow";
+    EXPECT_TRUE(lab_.splice().pass(slot_, 7));
+    EXPECT_EQ(client_says(hello), TC_ACT_REDIRECT);
+    EXPECT_EQ(copied(), "");
+}
+
+TEST_F(PacketWatch, WhatCannotBeToldApartIsTheAgentsToJudge) {
+    EXPECT_EQ(server_says(server_hello(false).substr(0, 42)), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("more"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "more");
+}
+
+TEST_F(PacketWatch, ARecordTooShortForItsHelloIsTheAgentsToJudge) {
+    std::string cut = server_hello(false);
+    cut[4] = 1;
+    EXPECT_EQ(server_says(cut), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("more"), TC_ACT_SHOT);
+}
+
+TEST_F(PacketWatch, WhatOvertakesTheFirstRecordComesAgain) {
+    const std::string hello = server_hello(true);
+    const auto after = static_cast<std::uint32_t>(hello.size());
+    EXPECT_EQ(server_says("later", server_start + after), TC_ACT_SHOT);
+    EXPECT_EQ(server_says(hello), TC_ACT_REDIRECT);
+    EXPECT_EQ(server_says("later", server_start + after), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("second hello"), TC_ACT_SHOT);
+}
+
+TEST_F(PacketWatch, WhatTheAgentDoesNotReadIsNotForwardedEither) {
+    EXPECT_EQ(server_says(server_hello(true)), TC_ACT_REDIRECT);
+    for (int times = 0; times < 2000; ++times)  // more than the ring buffer holds
+        ASSERT_EQ(client_says(std::string(1000, 'x')), TC_ACT_SHOT);
+}
+
+}  // namespace
+}  // namespace sluice::test

@@ -1,0 +1,142 @@
+#include "userspace/datapath/packet_hold.h"
+
+#include <bpf/bpf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "userspace/datapath/flow_table.h"
+
+namespace sluice::datapath {
+namespace {
+
+constexpr std::int64_t ns_per_ms = 1'000'000;
+// RFC 9293 3.7.1, for a peer that announces none.
+constexpr std::uint16_t mss_default = 536;
+constexpr std::uint16_t timestamps_bytes = 12;
+
+// What to add to a timestamp of clock `from` to get one of clock `to`. Each clock is known by one reading and
+// when it was taken; both tick once a millisecond.
+std::uint32_t clock_delta(std::uint32_t from, std::uint64_t from_ns, std::uint32_t to, std::uint64_t to_ns) {
+    const auto between_ms = static_cast<std::int64_t>(to_ns - from_ns) / ns_per_ms;
+    return to - from - static_cast<std::uint32_t>(between_ms);
+}
+
+std::uint16_t segment_bytes(const held_leg& leg) {
+    const std::uint16_t peer = leg.peer_mss != 0 ? leg.peer_mss : mss_default;
+    const std::uint16_t mss = std::min(peer, leg.local_mss);
+    const std::uint16_t options = (leg.options & LEG_TIMESTAMPS) != 0 ? timestamps_bytes : 0;
+    return static_cast<std::uint16_t>(mss - options);
+}
+
+PacketDirection direction(const held_leg& from, const held_leg& to, const packet_tuple& arrives,
+                          const packet_tuple& other_arrives) {
+    PacketDirection out;
+    out.arrives = arrives;
+    packet_route& route = out.route;
+    route.leaves = packet_reverse(other_arrives);
+    route.seq_delta = to.local_isn - from.peer_isn;
+    route.ack_delta = to.peer_isn - from.local_isn;
+    route.tsval_delta = clock_delta(from.peer_tsval, from.peer_tsval_ns, to.local_tsval, to.local_tsval_ns);
+    route.tsecr_delta = clock_delta(from.local_tsval, from.local_tsval_ns, to.peer_tsval, to.peer_tsval_ns);
+    route.tsval_floor = to.local_tsval;
+    route.tsecr_floor = to.peer_tsval;
+    route.ifindex = to.ifindex;
+    route.scale_from = from.peer_scale;
+    route.scale_to = to.local_scale;
+    route.ack_start = from.local_isn + 1;
+    route.ack = from.peer_ack;
+    route.seq_next = from.peer_next;
+    return out;
+}
+
+InjectedSegment first_segment(const held_leg& from, const held_leg& to, const PacketDirection& direction) {
+    return {.tuple = direction.arrives,
+            .seq = from.peer_isn + 1,
+            .ack = from.peer_ack,
+            .window = from.peer_window,
+            .timestamps = (from.options & LEG_TIMESTAMPS) != 0,
+            // The sender's own last one: what it sends itself later must not be older. The echo is exactly
+            // what the receiver sent last: one in the midst of its handshake accepts no other (Linux 6.14,
+            // tcp_check_req).
+            .tsval = from.peer_tsval,
+            .tsecr = to.peer_tsval - direction.route.tsecr_delta,
+            .segment_bytes = segment_bytes(to)};
+}
+
+}  // namespace
+
+PacketHandover translate_legs(const take_legs& legs) {
+    PacketHandover out;
+    out.up = direction(legs.client, legs.server, legs.downstream, legs.upstream);
+    out.down = direction(legs.server, legs.client, legs.upstream, legs.downstream);
+    out.down.route.is_down = 1;
+    out.up_segment = first_segment(legs.client, legs.server, out.up);
+    out.down_segment = first_segment(legs.server, legs.client, out.down);
+    out.up_segment.seq += legs.sent;
+    out.client_has_more = (legs.client.events & LEG_FIN) != 0 || legs.client.peer_next != out.up_segment.seq;
+    out.server_has_more = (legs.server.events & (LEG_PAYLOAD | LEG_FIN)) != 0;
+    out.client_finished = (legs.client.events & LEG_FIN) != 0;
+    out.server_finished = (legs.server.events & LEG_FIN) != 0;
+    return out;
+}
+
+PacketHold::PacketHold(const PacketSplice& splice)
+    : take_legs_program_(splice.program_fd("take_legs")),
+      control_map_(splice.map_fd("hold_control")),
+      dials_map_(splice.map_fd("held_dials")) {}
+
+void PacketHold::announce(int socket, const packet_tuple& downstream) {
+    // Without it the leg stays unknown, and the flow is carried in another mode.
+    bpf_map_update_elem(dials_map_, &socket, &downstream, BPF_ANY);
+}
+
+void PacketHold::hold_listener(std::uint16_t port) {
+    const __u32 zero = 0;
+    const hold_control control{.listener_port = port};
+    if (bpf_map_update_elem(control_map_, &zero, &control, BPF_ANY) != 0)
+        throw StateError(std::string("hold_control: ") + std::strerror(errno));
+}
+
+bool PacketHold::run(take_legs& request) {
+    bpf_test_run_opts options{};
+    options.sz = sizeof options;
+    options.ctx_in = &request;
+    options.ctx_size_in = sizeof request;  // and what the program writes comes back in it
+    return bpf_prog_test_run_opts(take_legs_program_, &options) == 0;
+}
+
+std::expected<PacketHandover, splice_reason> PacketHold::take(const packet_tuple& downstream,
+                                                              const packet_tuple& upstream,
+                                                              std::uint32_t sent) {
+    take_legs request{};
+    request.request = LEGS_take;
+    request.sent = sent;
+    request.downstream = downstream;
+    request.upstream = upstream;
+    if (!run(request)) return std::unexpected(SPLICE_REASON_unavailable);
+    if (request.reason != SPLICE_REASON_automatic)
+        return std::unexpected(static_cast<splice_reason>(request.reason));
+    return translate_legs(request);
+}
+
+std::optional<InjectedSegment> PacketHold::release(const packet_tuple& downstream,
+                                                   const packet_tuple& upstream) {
+    take_legs request{};
+    request.request = LEGS_release;
+    request.downstream = downstream;
+    request.upstream = upstream;
+    if (!run(request) || request.client.acks_dropped == 0) return std::nullopt;
+    const held_leg& client = request.client;
+    return InjectedSegment{.tuple = downstream,
+                           .seq = client.peer_isn,
+                           .ack = client.peer_ack,
+                           .window = client.peer_window,
+                           .timestamps = (client.options & LEG_TIMESTAMPS) != 0,
+                           .tsval = client.peer_tsval,
+                           .tsecr = client.local_tsval};
+}
+
+}  // namespace sluice::datapath

@@ -1,0 +1,58 @@
+#pragma once
+// The user-space half of bpf/packet_hold.h: takes a pair of held legs out of the hold, and says what their
+// two directions are for the packet splice. Thread-safe.
+#include <cstdint>
+#include <expected>
+#include <optional>
+
+#include "bpf/hold_abi.h"
+#include "userspace/datapath/packet_injector.h"
+#include "userspace/datapath/packet_splice.h"
+
+namespace sluice::datapath {
+
+// Two legs as one flow.
+struct PacketHandover {
+    PacketDirection up;
+    PacketDirection down;
+    // What a segment must look like that carries the peers' first bytes, for the injector.
+    InjectedSegment up_segment;
+    InjectedSegment down_segment;
+    // What waits in their sockets: bytes or a FIN, and whether a FIN.
+    bool client_has_more = false;
+    bool server_has_more = false;
+    bool client_finished = false;
+    bool server_finished = false;
+};
+
+class PacketHold {
+  public:
+    explicit PacketHold(const PacketSplice& splice);
+
+    // From now on connections that the listener on this port accepts are held. 0: none any more.
+    void hold_listener(std::uint16_t port);
+
+    // `downstream`: of the client's packets; `upstream`: of the server's, as the gateway's socket has it;
+    // `sent`: bytes that these sockets have carried from client to server already. From here on nothing that
+    // they send leaves. The error says why the flow does not qualify; its hold is over then.
+    std::expected<PacketHandover, splice_reason> take(const packet_tuple& downstream,
+                                                      const packet_tuple& upstream, std::uint32_t sent);
+    // Before an upstream socket connects that has not the client's own address and port.
+    void announce(int socket, const packet_tuple& downstream);
+    // The flow is not to be spliced, or not yet: its sockets answer for what they receive. Injected, what
+    // comes back makes the client's one acknowledge at once what it could not so far: it looks like a
+    // keepalive of the client's.
+    std::optional<InjectedSegment> release(const packet_tuple& downstream, const packet_tuple& upstream);
+
+  private:
+    bool run(take_legs& request);
+
+    int take_legs_program_;
+    int control_map_;
+    int dials_map_;
+};
+
+// What translates the packets of one leg into the other's, and back. Pure.
+PacketHandover translate_legs(const take_legs& legs);
+
+}  // namespace sluice::datapath

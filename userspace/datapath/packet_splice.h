@@ -1,0 +1,126 @@
+#pragma once
+// The packet splice's table: flows that TC programs carry from one leg to the other without any socket, and
+// the programs themselves, attached to every interface. Pinned in the state directory beside the flow table
+// (flow_table.h), so that flows outlive the agent; layout and meaning: bpf/packet_abi.h.
+//
+// Works in the network namespace of the thread that made it. insert(), list(), kill() and read_events() may
+// be called from any thread.
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bpf/flow_abi.h"
+#include "bpf/packet_abi.h"
+
+namespace sluice::datapath {
+
+struct PacketSpliceOptions {
+    // Capacity; 0: by the host's memory, at most 1,000,000. The kernel reserves 496 bytes for each at once.
+    // An adopted table keeps its own as long as flows are in it.
+    std::uint32_t flows_max = 0;
+    std::uint32_t idle_s = 0;  // a flow without packets for so long ends; 0: never
+    std::uint32_t half_close_s = 0;
+};
+
+// A flow as it is known at the handover; what `sluice flows` shows of it.
+struct PacketFlow {
+    std::uint64_t id = 0;
+    std::uint64_t accepted_ns = 0;
+    std::string_view server_name;
+    std::string_view rule;
+    std::uint8_t protocol = FLOW_PROTOCOL_unknown;
+    std::uint8_t reason = SPLICE_REASON_undecided;
+    bool is_logged = true;
+};
+
+// One direction. Of `route` the caller fills in what translates (from seq_delta to scale_to), the watch in
+// `flags`, `leaves`, and where the counting starts: ack_start, ack (the last one seen from the sender; at
+// least ack_start, and above it by the payload that it covers) and seq_next.
+struct PacketDirection {
+    packet_tuple arrives{};
+    packet_route route{};
+};
+
+enum class PacketRefusal : std::uint8_t {
+    table_full,
+    tuple_in_use,  // another flow of the table has one of the two tuples
+    interface,     // one of the two is of a kind that the programs are not attached to
+    failed,        // the kernel refused for another reason
+};
+
+class PacketSplice {
+  public:
+    using OnEnd = std::function<void(const packet_flow_end&)>;
+    using OnEvent = std::function<void(const void* event, std::size_t bytes)>;  // any other kind
+
+    // For the agent, which holds the state directory's lock (FlowTable::own): loads and pins what is missing,
+    // adopts what is there with its flows, attaches the programs to every interface in place of an earlier
+    // agent's, starts the collection of dead entries. Throws StateError, also when the maps have another ABI
+    // version.
+    static PacketSplice own(const std::string& state_directory, const PacketSpliceOptions& options);
+
+    // For readers and for `sluice flows kill` without an agent. Throws StateError.
+    static PacketSplice open(const std::string& state_directory);
+
+    // Detaches the programs from every interface of the calling thread's network namespace and removes the
+    // pinned maps: its flows end without a word. Nothing there is not an error.
+    static void remove_all(const std::string& state_directory);
+
+    PacketSplice(PacketSplice&&) noexcept;
+    PacketSplice& operator=(PacketSplice&&) noexcept;
+    ~PacketSplice();  // leaves everything in place
+
+    // From here on packets with either tuple are the table's. All or nothing.
+    std::expected<void, PacketRefusal> insert(const PacketFlow& flow, const PacketDirection& up,
+                                              const PacketDirection& down);
+
+    // Whether a flow of the table, also one that is closing, has packets with this tuple. A connection of the
+    // host itself with such a tuple would meet that flow: ask before connect().
+    bool contains(const packet_tuple& arrives) const;
+
+    std::vector<flow_record> list() const;  // mode `packet`, state `spliced`
+    flow_record record(const packet_flow_end& end) const;
+    std::size_t size() const;  // without those that are closing
+
+    // For the agent, when it has judged what came as PACKET_EVENT_payload and lets it pass: from here on the
+    // client's payload is forwarded, also what is injected. False: the flow has ended, or does not wait for
+    // this.
+    bool pass(std::uint32_t slot, std::uint64_t id);
+
+    // Ends a flow: both ends get an RST that they believe. False: no such flow here.
+    bool kill(std::uint64_t id);
+
+    // Tells both ends of a flow that the programs have given up for want of packets. They may be gone for
+    // long.
+    void reset(const packet_flow_end& end) const;
+
+    // For the agent: readable when events wait that must not; those of flows that ended in good order are
+    // to be read now and then.
+    int events_fd() const;
+    void read_events(const OnEnd& on_end, const OnEvent& on_event = {});
+
+    // For the agent: readable when interfaces came or went; attach_new() then takes them in.
+    int interfaces_fd() const;
+    void attach_new();
+
+    // A map or (for the agent) a program of the same BPF object by its name, for bpf/packet_hold.h's
+    // user-space half. -1: none. Valid as long as this.
+    int map_fd(std::string_view name) const;
+    int program_fd(std::string_view name) const;
+
+  private:
+    struct Handles;
+    explicit PacketSplice(std::unique_ptr<Handles> handles);
+    std::unique_ptr<Handles> handles_;
+};
+
+// a.b.c.d as ::ffff:a.b.c.d, an IPv6 address as it is. `bytes`: 4 or 16, network order.
+void packet_address(__u32 (&out)[4], const void* bytes, bool is_v4);
+packet_tuple packet_reverse(const packet_tuple& tuple);
+bool packet_is_v4(const packet_tuple& tuple);
+
+}  // namespace sluice::datapath
