@@ -62,7 +62,7 @@ TEST(Lifecycle, StopLeavesTheHostAsItWas) {
 TEST(Lifecycle, StopEndsLiveFlowsAndLogsThem) {
     const Lab lab;
     TcpServer server(lab.server(), 443, TcpServer::echo);
-    Gateway gateway(lab, allow_all);
+    Gateway gateway(lab, std::string("splice: relay\n") + allow_all);
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(443));
     client.send("x");
     EXPECT_EQ(client.receive_exactly(1), "x");

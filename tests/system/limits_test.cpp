@@ -41,7 +41,8 @@ TEST(Limits, FlowsOverTheLimitAreRefusedAndTheOthersLiveOn) {
 TEST(Limits, RunningOutOfDescriptorsRefusesNewFlowsAndLeavesTheOthersAlone) {
     const Lab lab;
     TcpServer server(lab.server(), 7000, TcpServer::echo);
-    Gateway gateway(lab, "policy: {default: allow}\n", {.wrapper = {"prlimit", "--nofile=600:600"}});
+    Gateway gateway(lab, "splice: relay\npolicy: {default: allow}\n",
+                    {.wrapper = {"prlimit", "--nofile=600:600"}});
     TcpSocket first = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
     EXPECT_EQ(ping(first), "ping");
     std::deque<TcpSocket> crowd;

@@ -152,9 +152,7 @@ TEST_P(ConfigMistake, IsOneLineWithPlaceAndExpectation) {
 INSTANTIATE_TEST_SUITE_P(
     Values, ConfigMistake,
     testing::Values(
-        Mistake{"splice: packet",
-                "9: error: expected auto, relay or sockmap, found \"packet\" (not in this version)"},
-        Mistake{"splice: turbo", "9: error: expected auto, relay or sockmap, found \"turbo\""},
+        Mistake{"splice: turbo", "9: error: expected auto, relay, sockmap or packet, found \"turbo\""},
         Mistake{"upstream: {source: me}", "20: error: expected client or gateway, found \"me\""},
         Mistake{"peek: {silence: 1}",
                 "8: error: expected hello_bytes_max, hello_deadline_ms or silence_ms, found \"silence\""},

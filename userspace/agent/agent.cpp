@@ -16,6 +16,7 @@
 #include <optional>
 #include <thread>
 
+#include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/pipe_pool.h"
@@ -29,6 +30,8 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::chrono::seconds record_interval{1};
+// How late the end of a packet-spliced flow may be logged.
+constexpr std::chrono::milliseconds packet_events_interval{100};
 // Between the last written flow id and the next agent's first: flows of the second that a killed agent did
 // not record.
 constexpr std::uint64_t flow_id_gap = 1 << 20;
@@ -83,11 +86,17 @@ class Agent {
     void on_signal(int signal);
     void reload();
     void wait_for_kill_request();
+    void wait_for_packet_events();
+    void read_packet_events();
+    void read_packet_events_regularly();
+    void watch_interfaces();
+    void on_packet_flow_end(const packet_flow_end& end);
     void watch_capture();
     void restore_capture();
     void warn_of_missing_interfaces();
     void write_record_every_second();
     void write_record();
+    void add_totals(const Totals& totals);
     void forget_flows_of_last_agent();
 
     const RunOptions& options_;
@@ -95,7 +104,8 @@ class Agent {
     datapath::Fd port_claim_;
     datapath::FlowTable table_;
     Log log_{STDOUT_FILENO};
-    const std::string sockmap_test_;  // "passed", or why not; empty: not asked for
+    const std::string sockmap_test_;      // "passed", or why not; empty: not asked for
+    std::unique_ptr<PacketMode> packet_;  // null: not wanted, or not possible here
     Shared shared_;
     std::vector<std::unique_ptr<Worker>> workers_;
     asio::io_context io_{1};
@@ -104,7 +114,11 @@ class Agent {
     std::optional<datapath::CaptureWatch> capture_watch_;  // none where the operator's own rules capture
     asio::posix::stream_descriptor capture_changes_;
     asio::posix::stream_descriptor events_;
+    std::optional<asio::posix::stream_descriptor> packet_events_;
+    std::optional<asio::posix::stream_descriptor> interface_changes_;
     asio::steady_timer second_;
+    asio::steady_timer packet_timer_;
+    Totals packet_totals_;  // of flows that ended in the packet splice
     agent_record record_{};
 };
 
@@ -131,15 +145,35 @@ std::string test_sockmap(SpliceChoice splice) {
     return trouble.value_or("passed");
 }
 
+std::unique_ptr<PacketMode> make_packet_mode(const RunOptions& options, const Config& config, Log& log) {
+    if (config.splice != SpliceChoice::automatic && config.splice != SpliceChoice::packet) return nullptr;
+    try {
+        return std::make_unique<PacketMode>(
+            options.state_directory,
+            datapath::PacketSpliceOptions{
+                .flows_max = config.flows_max,
+                .idle_s = static_cast<std::uint32_t>(config.idle_timeout.count()),
+                .half_close_s = static_cast<std::uint32_t>(config.half_close_timeout.count())});
+    } catch (const datapath::StateError& error) {
+        if (config.splice == SpliceChoice::packet) throw;
+        log.event("warning", [&](text::JsonObject& line) {
+            line.add("what", std::string("no packet splice: ") + error.what());
+        });
+        return nullptr;
+    }
+}
+
 Agent::Agent(const RunOptions& options, const Config& config)
     : options_(options),
       worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
       port_claim_(claim_port(config.capture.port)),
       table_(datapath::FlowTable::own(options.state_directory)),
       sockmap_test_(test_sockmap(config.splice)),
+      packet_(make_packet_mode(options, config, log_)),
       shared_{.config = config,
               .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
               .sockets_max = sockets_max(worker_count_),
+              .packet = packet_.get(),
               .table = table_,
               .log = log_,
               .sockmap_flows_max = sockmap_test_ == "passed" ? sockmap_flows(shared_) : 0,
@@ -149,7 +183,8 @@ Agent::Agent(const RunOptions& options, const Config& config)
       capture_(shared_.config.capture),
       capture_changes_(io_),
       events_(io_, ::dup(table_.events_fd())),
-      second_(io_) {
+      second_(io_),
+      packet_timer_(io_) {
     signals_.add(SIGUSR2);
     if (shared_.config.capture.install) {
         capture_watch_.emplace();
@@ -170,11 +205,19 @@ void Agent::forget_flows_of_last_agent() {
 
 void Agent::run() {
     record_.started_ns = static_cast<__u64>(Clock::now().time_since_epoch().count());
+    if (packet_) packet_->hold_listener(shared_.config.capture.port);
     for (auto& worker : workers_)
         worker->start();
     write_record_every_second();
     wait_for_signal();
     wait_for_kill_request();
+    if (packet_) {
+        packet_events_.emplace(io_, ::dup(packet_->table().events_fd()));
+        interface_changes_.emplace(io_, ::dup(packet_->table().interfaces_fd()));
+        wait_for_packet_events();
+        read_packet_events_regularly();
+        watch_interfaces();
+    }
     if (capture_watch_) watch_capture();
     warn_of_missing_interfaces();
     log_.event("ready", [&](text::JsonObject& line) {
@@ -189,6 +232,7 @@ void Agent::run() {
     ::sd_notify(0, "READY=1");
     io_.run();
     ::sd_notify(0, "STOPPING=1");
+    if (packet_) packet_->hold_listener(0);
     for (auto& worker : workers_)
         worker->stop();
     write_record();
@@ -248,6 +292,46 @@ void Agent::wait_for_kill_request() {
     });
 }
 
+void Agent::wait_for_packet_events() {
+    packet_events_->async_wait(asio::posix::stream_descriptor::wait_read,
+                               [this](boost::system::error_code error) {
+                                   if (error) return;
+                                   read_packet_events();
+                                   wait_for_packet_events();
+                               });
+}
+
+void Agent::read_packet_events() {
+    packet_->table().read_events([this](const packet_flow_end& end) { on_packet_flow_end(end); });
+}
+
+void Agent::read_packet_events_regularly() {
+    read_packet_events();
+    packet_timer_.expires_after(packet_events_interval);
+    packet_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) read_packet_events_regularly();
+    });
+}
+
+void Agent::on_packet_flow_end(const packet_flow_end& end) {
+    if (end.end == FLOW_END_idle_timeout || end.end == FLOW_END_half_close_timeout)
+        packet_->table().reset(end);
+    const flow_record flow = packet_->table().record(end);
+    packet_totals_.bytes_up += flow.up.bytes;
+    packet_totals_.bytes_down += flow.down.bytes;
+    packet_totals_.ends[end.end]++;
+    if (end.flow.is_logged) log_packet_end(log_, flow, static_cast<flow_end>(end.end));
+}
+
+void Agent::watch_interfaces() {
+    interface_changes_->async_wait(asio::posix::stream_descriptor::wait_read,
+                                   [this](boost::system::error_code error) {
+                                       if (error) return;
+                                       packet_->table().attach_new();
+                                       watch_interfaces();
+                                   });
+}
+
 // Somebody flushed the ruleset: install ours again, else traffic would pass unfiltered.
 void Agent::watch_capture() {
     capture_changes_.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -289,11 +373,19 @@ void Agent::write_record_every_second() {
     });
 }
 
+void Agent::add_totals(const Totals& totals) {
+    record_.flows_accepted += totals.flows_accepted;
+    record_.bytes_up += totals.bytes_up;
+    record_.bytes_down += totals.bytes_down;
+    for (std::size_t i = 0; i < FLOW_END_COUNT; ++i)
+        record_.flow_ends[i] += totals.ends[i];
+}
+
 void Agent::write_record() {
     record_.abi_version = FLOW_ABI_VERSION;
     record_.pid = static_cast<__u32>(::getpid());
     record_.flow_id_next = shared_.flow_id_next;
-    record_.flows_live = shared_.flows_live;
+    record_.flows_live = shared_.flows_live + (packet_ ? packet_->table().size() : 0);
     record_.flows_live_max = shared_.flows_max;
     record_.sockets_open = shared_.sockets_open;
     record_.sockets_max = shared_.sockets_max;
@@ -304,14 +396,9 @@ void Agent::write_record() {
     std::strncpy(record_.sockmap_test, sockmap_test_.c_str(), sizeof record_.sockmap_test - 1);
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);
-    for (const auto& worker : workers_) {
-        const Totals& totals = worker->totals();
-        record_.flows_accepted += totals.flows_accepted;
-        record_.bytes_up += totals.bytes_up;
-        record_.bytes_down += totals.bytes_down;
-        for (std::size_t i = 0; i < FLOW_END_COUNT; ++i)
-            record_.flow_ends[i] += totals.ends[i];
-    }
+    add_totals(packet_totals_);
+    for (const auto& worker : workers_)
+        add_totals(worker->totals());
     std::strncpy(record_.version, options_.version.c_str(), sizeof record_.version - 1);
     table_.write_agent(record_);
 }

@@ -146,12 +146,7 @@ void read_peek(const YamlReader& value, Config& config) {
 }
 
 SpliceChoice read_splice(const YamlReader& value) {
-    constexpr std::array<std::string_view, 3> words{"auto", "relay", "sockmap"};
-    std::string word = value.text("auto, relay or sockmap");
-    if (word == "packet") {
-        value.fail("expected auto, relay or sockmap, found " + policy::quote(word) +
-                   " (not in this version)");
-    }
+    constexpr std::array<std::string_view, 4> words{"auto", "relay", "sockmap", "packet"};
     return static_cast<SpliceChoice>(value.word(words));
 }
 

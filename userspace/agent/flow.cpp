@@ -15,7 +15,7 @@ namespace {
 asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream, SocketPtr& upstream,
                                  Patience& patience) {
     // Wait, without consuming, for the first bytes; judge by what they say.
-    Opening opening = co_await peek(downstream, patience, worker.peek_limits());
+    Opening opening = co_await peek(downstream, patience, worker.peek_limits(flow));
     flow_end end = worker.judge(flow, opening, patience);
     if (end != FLOW_END_live) co_return end;
 
@@ -32,17 +32,22 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         if (first == Speaker::nobody)
             co_return patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
         if (first == Speaker::server) co_return FLOW_END_live;
-        opening = co_await peek(downstream, patience, worker.peek_limits());
-        end = worker.judge(flow, opening, patience);
-        if (end != FLOW_END_live) co_return end;
+        opening = co_await peek(downstream, patience, worker.peek_limits(flow));
+        co_return worker.judge(flow, opening, patience);
     }
-    if (flow.protocol != policy::Protocol::tls) co_return FLOW_END_live;
+    co_return FLOW_END_live;
+}
 
+// The same for the second hello of a TLS flow, if there is one: the agent carries the first round.
+asio::awaitable<flow_end> judge_second_hello(Worker& worker, Flow& flow, Socket& downstream, Socket& upstream,
+                                             Patience& patience) {
     // The server may ask for a second hello, and believe that one: it is judged like the first.
-    const auto answer = co_await exchange_hello(flow, downstream, *upstream, patience, idle_timeout);
+    const auto answer =
+        co_await exchange_hello(flow, downstream, upstream, patience, worker.config().idle_timeout);
     if (!answer) co_return answer.error();
     if (*answer == ServerSays::go_on) co_return FLOW_END_live;
-    opening = co_await peek_second_hello(downstream, patience, worker.peek_limits());
+    worker.release(flow);  // a round more than a hold can last
+    Opening opening = co_await peek_second_hello(downstream, patience, worker.peek_limits(flow));
     co_return worker.judge(flow, opening, patience);
 }
 
@@ -51,10 +56,14 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
 asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, SocketPtr downstream) {
     Patience patience(worker.deadlines(), *flow);
     SocketPtr upstream;
-    const flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
+    flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
+    if (end == FLOW_END_live && flow->protocol == policy::Protocol::tls)
+        end = co_await judge_second_hello(worker, *flow, *downstream, *upstream, patience);
+    if (end == FLOW_END_live && worker.splice_as_packets(*flow, *downstream, *upstream)) co_return;
     if (end == FLOW_END_live)
         co_return worker.splice(std::move(flow), std::move(downstream), std::move(upstream));
     if (upstream) upstream->reset();
+    worker.release(*flow);  // a client that waits for an acknowledgement would go on sending
     co_await refuse(*downstream, *flow, end, patience);
     worker.finish(std::move(flow), end);
 }

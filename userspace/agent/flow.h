@@ -29,7 +29,8 @@ class Flow {
   public:
     std::uint64_t id = 0;
     policy::Endpoint source;
-    policy::Endpoint destination;  // the original one
+    policy::Endpoint destination;      // the original one
+    policy::Endpoint upstream_source;  // of the upstream connection, as its socket has it
     policy::Protocol protocol = policy::Protocol::other;
     bool judged = false;
     tls::ClientHello hello;  // of TLS flows, as far as it was understood

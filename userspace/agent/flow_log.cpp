@@ -1,5 +1,7 @@
 #include "userspace/agent/flow_log.h"
 
+#include <span>
+
 #include "userspace/datapath/flow_table.h"
 
 namespace sluice::agent {
@@ -22,6 +24,12 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("server_name", flow.hello.server_name);
     line.add("rule", flow.rule);
     line.add("decision", policy::to_string(flow.outcome.action));
+}
+
+policy::Endpoint endpoint(const flow_endpoint& endpoint) {
+    const std::span<const std::uint8_t, 16> bytes(endpoint.address);
+    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes),
+            endpoint.port};
 }
 
 }  // namespace
@@ -56,6 +64,26 @@ void log_end(Log& log, const Flow& flow, flow_end end) {
         if (happened(times.connected)) line.add("connect_ms", milliseconds(times.judged, times.connected));
         if (happened(times.spliced)) line.add("splice_ms", milliseconds(times.spliced, now));
         line.add("total_ms", milliseconds(times.accepted, now));
+        line.add("end", datapath::flow_end_word(static_cast<unsigned>(end)));
+    });
+}
+
+void log_packet_end(Log& log, const flow_record& flow, flow_end end) {
+    constexpr double ns_per_ms = 1e6;
+    const auto now_ns = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
+    log.event("end", [&](text::JsonObject& line) {
+        line.add("flow", flow.id);
+        line.add("source", endpoint(flow.source).to_string());
+        line.add("destination", endpoint(flow.destination).to_string());
+        line.add("protocol", policy::to_string(static_cast<policy::Protocol>(flow.protocol)));
+        line.add("server_name", flow.server_name);
+        line.add("rule", flow.rule);
+        line.add("decision", policy::to_string(policy::Action::allow));
+        line.add("mode", datapath::splice_mode_word(flow.mode));
+        line.add("reason", datapath::splice_reason_word(flow.reason));
+        line.add("bytes_up", flow.up.bytes);
+        line.add("bytes_down", flow.down.bytes);
+        line.add("total_ms", static_cast<double>(now_ns - flow.accepted_ns) / ns_per_ms);
         line.add("end", datapath::flow_end_word(static_cast<unsigned>(end)));
     });
 }

@@ -7,5 +7,7 @@ namespace sluice::agent {
 
 void log_verdict(Log& log, const Flow& flow);
 void log_end(Log& log, const Flow& flow, flow_end end);
+// Of a flow that no agent carried, perhaps an earlier agent's.
+void log_packet_end(Log& log, const flow_record& flow, flow_end end);
 
 }  // namespace sluice::agent

@@ -88,7 +88,10 @@ asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits lim
             std::size_t bytes_needed = 0;
             opening = read_opening(bytes, limits, bytes_needed);
             if (opening) return std::size_t{0};
-            if (!std::exchange(has_spoken, true)) patience.last_until(began + limits.hello_deadline);
+            if (!std::exchange(has_spoken, true)) {
+                patience.last_until(began + limits.hello_deadline);
+                if (limits.incomplete) limits.incomplete();
+            }
             return bytes_needed;
         });
     if (peeked.end == Peeked::End::failed) co_return gone();

@@ -4,6 +4,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "bpf/flow_abi.h"
@@ -18,6 +19,7 @@ struct PeekLimits {
     std::uint32_t hello_bytes_max;
     std::chrono::milliseconds hello_deadline;  // for a whole ClientHello, from the first look
     std::chrono::milliseconds silence;         // without a byte: the server is expected to speak first
+    std::function<void()> incomplete;  // called once if more bytes must come: they may wait for an ACK
 };
 
 struct Opening {

@@ -4,8 +4,10 @@
 
 namespace sluice::agent {
 
-Splice::Splice(asio::io_context& io, const Config& config, std::uint32_t sockmap_flows_max, Finish finish)
+Splice::Splice(asio::io_context& io, const Config& config, PacketMode* packet,
+               std::uint32_t sockmap_flows_max, Finish finish)
     : choice_(config.splice),
+      packet_(packet),
       relay_(io, {.idle = config.idle_timeout, .half_close = config.half_close_timeout}, std::move(finish),
              sockmap_flows_max > 0 ? std::make_unique<SockmapSplice>(io, sockmap_flows_max) : nullptr) {}
 
@@ -14,18 +16,25 @@ bool Splice::asks(splice_mode mode) const {
     return choice_ == SpliceChoice::automatic || static_cast<splice_mode>(choice_) == mode;
 }
 
-// A mode with sockets of its own comes before the relay, best first, like this:
-//
-//     if (asks(SPLICE_MODE_x)) {
-//         const std::optional<splice_reason> refusal = x_.take(flow, client, server);
-//         if (!refusal) return;  // the three are empty now
-//         flow->reason = *refusal;
-//     }
+splice_reason Splice::reason_of_choice() const {
+    return choice_ == SpliceChoice::automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
+}
+
+bool Splice::take_as_packets(Flow& flow, Socket& client, Socket& server) {
+    if (!packet_ || !asks(SPLICE_MODE_packet)) return false;
+    flow.reason = reason_of_choice();
+    if (const auto refusal = packet_->take(flow, client, server)) {
+        flow.reason = *refusal;
+        return false;
+    }
+    flow.mode = SPLICE_MODE_packet;
+    return true;
+}
+
 void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
-    const bool automatic = choice_ == SpliceChoice::automatic;
     flow->state = FLOW_STATE_spliced;
     flow->times.spliced = flow->times.active = Clock::now();
-    flow->reason = automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
+    if (flow->reason == SPLICE_REASON_undecided) flow->reason = reason_of_choice();
     flow->mode = SPLICE_MODE_relay;
     // The sockmap's flows are the relay's. `auto` does not choose it (Relay::Lending::when_it_lasts would):
     // with both receivers slow, what the program passes waits behind what the same socket has yet to send.

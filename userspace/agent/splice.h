@@ -8,6 +8,7 @@
 
 #include "userspace/agent/config.h"
 #include "userspace/agent/flow.h"
+#include "userspace/agent/packet_mode.h"
 #include "userspace/agent/relay.h"
 #include "userspace/agent/socket.h"
 
@@ -18,8 +19,13 @@ class Splice {
     using Finish = Relay::Finish;
     using Publish = Relay::Publish;
 
-    // `sockmap_flows_max`: 0 where that mode cannot be used.
-    Splice(asio::io_context& io, const Config& config, std::uint32_t sockmap_flows_max, Finish finish);
+    // `packet`: null where that mode cannot be used; `sockmap_flows_max`: 0 where that one cannot.
+    Splice(asio::io_context& io, const Config& config, PacketMode* packet, std::uint32_t sockmap_flows_max,
+           Finish finish);
+
+    // Asks the packet splice, which wants a flow as early as possible. True: both sockets are closed, and the
+    // flow's mode says so. False: nothing has happened to them.
+    bool take_as_packets(Flow& flow, Socket& client, Socket& server);
 
     // Takes a flow and its two connected sockets, from which nothing has been read.
     void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
@@ -36,8 +42,10 @@ class Splice {
 
   private:
     bool asks(splice_mode mode) const;
+    splice_reason reason_of_choice() const;
 
     const SpliceChoice choice_;
+    PacketMode* const packet_;
     Relay relay_;
 };
 

@@ -55,9 +55,10 @@ int bind_to_client(int fd, const policy::Endpoint& source, SourcePort port) {
 struct Attempt {
     datapath::Fd fd;
     int error = 0;  // EINPROGRESS: under way
+    bool has_source_of_client = false;
 };
 
-Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort port) {
+Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort port, PacketMode* packet) {
     const int family = flow.destination.address.is_v4() ? AF_INET : AF_INET6;
     Attempt attempt{.fd = datapath::Fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
     if (!attempt.fd) attempt.error = errno;
@@ -74,9 +75,17 @@ Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort por
         attempt.error = bind_to_client(fd, flow.source, port);
         if (attempt.error != 0) return attempt;
     }
+    attempt.has_source_of_client = source == UpstreamSource::client && port == SourcePort::of_the_client;
+    if (packet && !attempt.has_source_of_client) packet->announce(flow, fd);
     SocketAddress destination(flow.destination);
     attempt.error = ::connect(fd, destination.get(), destination.length) == 0 ? 0 : errno;
     return attempt;
+}
+
+policy::Endpoint local_endpoint(int fd) {
+    SocketAddress address;
+    ::getsockname(fd, address.get(), &address.length);
+    return address.endpoint();
 }
 
 int pending_error(const Socket& socket) {
@@ -97,12 +106,14 @@ asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow,
     flow.state = FLOW_STATE_connecting;
     if (!worker.take_descriptor(flow)) co_return std::unexpected(FLOW_END_descriptor_limit);
     const Config& config = worker.config();
-    Attempt attempt = start_connecting(flow, config.upstream_source, SourcePort::of_the_client);
+    Attempt attempt =
+        start_connecting(flow, config.upstream_source, SourcePort::of_the_client, worker.packet());
     if (port_is_taken(attempt.error)) {
-        attempt = start_connecting(flow, config.upstream_source, SourcePort::any);
+        attempt = start_connecting(flow, config.upstream_source, SourcePort::any, worker.packet());
     }
     if (attempt.error != 0 && attempt.error != EINPROGRESS) co_return std::unexpected(why_not(attempt.error));
 
+    flow.upstream_source = attempt.has_source_of_client ? flow.source : local_endpoint(attempt.fd.get());
     auto socket = std::make_unique<Socket>(worker.reactor(), std::move(attempt.fd));
     patience.last_until(Clock::now() + config.connect_timeout);
     const bool answered = co_await patience.writable_or_failed(*socket, downstream);

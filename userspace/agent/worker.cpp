@@ -30,7 +30,7 @@ Worker::Worker(Shared& shared, unsigned number)
       work_(asio::make_work_guard(io_)),
       reactor_(io_),
       deadlines_(io_),
-      splice_(io_, shared.config, shared.sockmap_flows_max,
+      splice_(io_, shared.config, shared.packet, shared.sockmap_flows_max,
               [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
       sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {
@@ -72,11 +72,12 @@ void Worker::stop() {
     thread_.join();
 }
 
-PeekLimits Worker::peek_limits() const {
+PeekLimits Worker::peek_limits(const Flow& flow) const {
     const Config& config = shared_.config;
     return {.hello_bytes_max = config.hello_bytes_max,
             .hello_deadline = config.hello_deadline,
-            .silence = config.silence};
+            .silence = config.silence,
+            .incomplete = shared_.packet ? [this, &flow] { release(flow); } : std::function<void()>()};
 }
 
 asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& listener) {
@@ -112,7 +113,8 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
     flow_end end = FLOW_END_live;
     if (!destination) end = FLOW_END_not_redirected;
     if (!take_descriptor(*flow)) end = FLOW_END_descriptor_limit;
-    if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) >= shared_.flows_max)
+    const std::uint64_t spliced_as_packets = shared_.packet ? shared_.packet->table().size() : 0;
+    if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets >= shared_.flows_max)
         end = FLOW_END_flow_limit;
     if (destination) flow->destination = *destination;
     if (end != FLOW_END_live) {
@@ -155,11 +157,26 @@ void Worker::splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr serv
     splice_.take(std::move(flow), std::move(client), std::move(server));
 }
 
-void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
-    if (flow->listed) shared_.table.erase(flow->id);
-    totals_.ends[end].fetch_add(1, std::memory_order_relaxed);
+void Worker::forget(Flow& flow) {
+    if (flow.listed) shared_.table.erase(flow.id);
     shared_.flows_live.fetch_sub(1, std::memory_order_relaxed);
-    shared_.sockets_open.fetch_sub(flow->descriptors, std::memory_order_relaxed);
+    shared_.sockets_open.fetch_sub(flow.descriptors, std::memory_order_relaxed);
+}
+
+// It lives on in the packet splice, which lists it and says how it ends.
+bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
+    if (!splice_.take_as_packets(flow, client, server)) return false;
+    forget(flow);
+    return true;
+}
+
+void Worker::release(const Flow& flow) const {
+    if (shared_.packet) shared_.packet->release(flow);
+}
+
+void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
+    forget(*flow);
+    totals_.ends[end].fetch_add(1, std::memory_order_relaxed);
     if (!flow->judged || flow->outcome.log) log_end(shared_.log, *flow, end);
 }
 

@@ -26,12 +26,13 @@ struct Shared {
     const Config config;
     const std::uint64_t flows_max;
     const std::uint64_t sockets_max;
+    PacketMode* const packet;  // null: the mode is not used
     datapath::FlowTable& table;
     Log& log;
     const std::uint32_t sockmap_flows_max;  // of each worker; 0: that mode cannot be used here
     std::atomic<std::shared_ptr<const policy::Policy>> policy;
     std::atomic<std::uint64_t> flow_id_next = 1;
-    std::atomic<std::uint64_t> flows_live = 0;
+    std::atomic<std::uint64_t> flows_live = 0;  // without those that are spliced as packets
     std::atomic<std::uint64_t> sockets_open = 0;
 };
 
@@ -57,7 +58,8 @@ class Worker {
     Deadlines& deadlines() { return deadlines_; }
     Reactor& reactor() { return reactor_; }
     const Config& config() const { return shared_.config; }
-    PeekLimits peek_limits() const;
+    PacketMode* packet() const { return shared_.packet; }  // null: the mode is not used
+    PeekLimits peek_limits(const Flow& flow) const;        // the flow must outlive them
 
     // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else
     // how it ends.
@@ -65,6 +67,9 @@ class Worker {
     // One more descriptor for this flow, until it ends. False: there is none.
     bool take_descriptor(Flow& flow);
     void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
+    // True: the flow goes on without us, and its sockets are closed. False: nothing has happened to it.
+    bool splice_as_packets(Flow& flow, Socket& client, Socket& server);
+    void release(const Flow& flow) const;  // from its hold (packet_mode.h)
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
   private:
@@ -72,6 +77,7 @@ class Worker {
     void open_flow(datapath::Fd socket, const policy::Endpoint& source);
     asio::awaitable<void> sweep_for_ever();
     void publish(Flow& flow);
+    void forget(Flow& flow);
 
     Shared& shared_;
     unsigned number_;

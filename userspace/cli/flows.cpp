@@ -2,9 +2,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -13,6 +16,7 @@
 #include "userspace/cli/flow_filter.h"
 #include "userspace/cli/flow_view.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/packet_splice.h"
 
 namespace sluice::cli {
 namespace {
@@ -29,22 +33,37 @@ struct FlowsOptions {
     std::vector<std::uint64_t> kill;
 };
 
-// Flows whose bytes an agent carries end with it: without one their records are only left over.
-std::vector<flow_record> live_flows(const datapath::FlowTable& table, const FlowFilter& filter) {
-    const bool agent = table.agent_is_running();
-    std::vector<flow_record> flows;
-    for (const auto& flow : table.list()) {
-        if ((agent || flow.mode == SPLICE_MODE_packet) && filter.matches(flow)) flows.push_back(flow);
+// Where all flows are: those that the agent carries, and those that no agent is needed for.
+struct Tables {
+    explicit Tables(const std::string& state_directory)
+        : carried(datapath::FlowTable::open(state_directory)) {
+        try {
+            packets.emplace(datapath::PacketSplice::open(state_directory));
+        } catch (const datapath::StateError&) {
+            // No agent has used that mode here.
+        }
     }
+
+    datapath::FlowTable carried;
+    std::optional<datapath::PacketSplice> packets;
+};
+
+// Flows whose bytes an agent carries end with it: without one their records are only left over.
+std::vector<flow_record> live_flows(const Tables& tables, const FlowFilter& filter) {
+    std::vector<flow_record> flows;
+    if (tables.carried.agent_is_running()) flows = tables.carried.list();
+    if (tables.packets) std::ranges::copy(tables.packets->list(), std::back_inserter(flows));
+    std::erase_if(flows, [&](const flow_record& flow) { return !filter.matches(flow); });
+    std::ranges::sort(flows, {}, &flow_record::id);
     return flows;
 }
 
-void print_flows(const datapath::FlowTable& table, const FlowFilter& filter, bool json) {
+void print_flows(const Tables& tables, const FlowFilter& filter, bool json) {
     const auto now_ns = monotonic_ns();
-    const auto flows = live_flows(table, filter);
+    const auto flows = live_flows(tables, filter);
     if (!json) {
         std::fputs(cli::table(flows, now_ns).c_str(), stdout);
-        if (!table.agent_is_running()) std::fputs("(no agent is running)\n", stdout);
+        if (!tables.carried.agent_is_running()) std::fputs("(no agent is running)\n", stdout);
         return;
     }
     for (const auto& flow : flows) {
@@ -61,17 +80,19 @@ int show(const std::string& state_directory, const FlowsOptions& options) {
         std::fprintf(stderr, "sluice flows: %s\n", filter.error().c_str());
         return 2;
     }
-    const auto table = datapath::FlowTable::open(state_directory);
+    const Tables tables(state_directory);
     const bool clears_screen = options.watch && !options.json && ::isatty(STDOUT_FILENO) != 0;
     for (;;) {
         if (clears_screen) std::fputs("\x1b[H\x1b[J", stdout);
-        print_flows(table, *filter, options.json);
+        print_flows(tables, *filter, options.json);
         if (!options.watch || std::fflush(stdout) != 0) return 0;
         std::this_thread::sleep_for(watch_interval);
     }
 }
 
-int kill_one(datapath::FlowTable& table, std::uint64_t id) {
+int kill_one(Tables& tables, std::uint64_t id) {
+    if (tables.packets && tables.packets->kill(id)) return 0;
+    datapath::FlowTable& table = tables.carried;
     if (!table.agent_is_running()) {
         std::fprintf(stderr, "sluice flows kill: no agent is running\n");
         return 1;
@@ -92,10 +113,10 @@ int kill_one(datapath::FlowTable& table, std::uint64_t id) {
 }
 
 int kill_all(const std::string& state_directory, const std::vector<std::uint64_t>& ids) {
-    auto table = datapath::FlowTable::open(state_directory);
+    Tables tables(state_directory);
     int exit_code = 0;
     for (const auto id : ids)
-        exit_code |= kill_one(table, id);
+        exit_code |= kill_one(tables, id);
     return exit_code;
 }
 

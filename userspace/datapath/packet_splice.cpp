@@ -72,7 +72,7 @@ void unpin(const std::string& directory) {
     std::vector<std::string> names = map_names(*open_skeleton());
     names.emplace_back("packet_kill");
     for (const std::string& name : names) {
-        const std::string path = directory + "/" + name;
+        const std::string path = (std::filesystem::path(directory) / name).string();
         if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, errno);
     }
 }

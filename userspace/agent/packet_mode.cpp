@@ -1,0 +1,97 @@
+#include "userspace/agent/packet_mode.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include <vector>
+
+namespace sluice::agent {
+namespace {
+
+packet_tuple tuple_of(const policy::Endpoint& source, const policy::Endpoint& destination) {
+    packet_tuple out{};
+    datapath::packet_address(out.source, source.address.bytes().data(), source.address.is_v4());
+    datapath::packet_address(out.destination, destination.address.bytes().data(),
+                             destination.address.is_v4());
+    out.source_port = htons(source.port);
+    out.destination_port = htons(destination.port);
+    return out;
+}
+
+splice_reason reason_of(datapath::PacketRefusal refusal) {
+    switch (refusal) {
+        case datapath::PacketRefusal::table_full:
+            return SPLICE_REASON_table_full;
+        case datapath::PacketRefusal::tuple_in_use:
+            return SPLICE_REASON_tuple_in_use;
+        case datapath::PacketRefusal::interface:
+        case datapath::PacketRefusal::failed:
+            break;
+    }
+    return SPLICE_REASON_unavailable;
+}
+
+std::uint64_t nanoseconds(Clock::time_point time) {
+    return static_cast<std::uint64_t>(time.time_since_epoch().count());
+}
+
+}  // namespace
+
+PacketMode::PacketMode(const std::string& state_directory, const datapath::PacketSpliceOptions& options)
+    : splice_(datapath::PacketSplice::own(state_directory, options)), hold_(splice_) {}
+
+std::optional<splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket& server) {
+    if (flow.down.bytes > 0) {
+        release(flow);
+        return SPLICE_REASON_acknowledged;
+    }
+    const packet_tuple downstream = tuple_of(flow.source, flow.destination);
+    const packet_tuple upstream = tuple_of(flow.destination, flow.upstream_source);
+    const auto legs = hold_.take(downstream, upstream, static_cast<std::uint32_t>(flow.up.bytes));
+    if (!legs) return legs.error();
+    const auto inserted = splice_.insert({.id = flow.id,
+                                          .accepted_ns = nanoseconds(flow.times.accepted),
+                                          .server_name = flow.server_name(),
+                                          .rule = flow.rule,
+                                          .protocol = static_cast<std::uint8_t>(flow.protocol),
+                                          .reason = static_cast<std::uint8_t>(flow.reason),
+                                          .is_logged = flow.outcome.log},
+                                         legs->up, legs->down);
+    if (!inserted) {
+        release(flow);
+        return reason_of(inserted.error());
+    }
+    if (legs->client_has_more) pass_on(client, legs->up_segment, legs->client_finished);
+    if (legs->server_has_more) pass_on(server, legs->down_segment, legs->server_finished);
+    client.vanish();
+    server.vanish();
+    return std::nullopt;
+}
+
+void PacketMode::announce(const Flow& flow, int socket) {
+    hold_.announce(socket, tuple_of(flow.source, flow.destination));
+}
+
+void PacketMode::release(const Flow& flow) {
+    const auto probe = hold_.release(tuple_of(flow.source, flow.destination),
+                                     tuple_of(flow.destination, flow.upstream_source));
+    if (probe) injector_.inject(*probe, {});
+}
+
+// Sends what waits in a socket to the other end, as segments of its sender's. Not one byte of it has been
+// acknowledged, so what is lost here, or arrives behind our back, its sender sends again.
+void PacketMode::pass_on(const Socket& from, datapath::InjectedSegment segment, bool finished) {
+    thread_local std::vector<char> buffer(datapath::PacketInjector::payload_bytes_max);
+    for (;;) {
+        const ssize_t got = ::recv(from.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+        if (got < 0) return;
+        const auto bytes = static_cast<std::size_t>(got);
+        const bool more = bytes == buffer.size();
+        segment.fin = got == 0;
+        injector_.inject(segment, std::span(buffer).first(bytes));
+        segment.seq += static_cast<std::uint32_t>(bytes);
+        if (segment.fin || (!more && !finished)) return;
+    }
+}
+
+}  // namespace sluice::agent
