@@ -43,6 +43,7 @@ make_certificate() {
 
 start_web() {
     truncate -s 1G "$RUN/large"
+    head -c 3M /dev/urandom >"$RUN/film"
     cat >"$RUN/nginx.conf" <<CONFIG
 pid $RUN/nginx.pid;
 error_log $RUN/nginx-error.log;
@@ -60,6 +61,7 @@ http {
         ssl_protocols TLSv1.2 TLSv1.3;
         location / { default_type text/plain; return 200 "this is \$host; you are \$remote_addr\n"; }
         location /large { alias $RUN/large; limit_rate 64k; }
+        location /film { alias $RUN/film; limit_rate 1m; }
     }
 }
 CONFIG
@@ -188,15 +190,27 @@ show_server_first() {
         --upload-file "$RUN/mail"
 }
 
+film_is_under_way() { "$SLUICE" --state "$STATE" flows --json server_name=www.example.com | grep -q '"mode":"packet"'; }
+
 show_fail_closed() {
-    section "The agent is killed: nothing passes unseen until the next one runs"
+    local film=$RUN/film.received download
+    section "The agent is killed in the middle of a download: that goes on, and nothing new passes unseen"
+    printf '%s$ curl -sS https://www.example.com/film | sha256sum &%s\n' "$dim" "$plain"
+    lab_client_daemon curl -sS -o "$film" https://www.example.com/film
+    download=$!
+    wait_for 10 film_is_under_way
     printf '%s$ kill -9 %s%s\n' "$dim" "$agent" "$plain"
     kill -KILL "$agent"
     wait_for 10 agent_gone
     expect 'timed out|[Tt]imeout' curl -sS --connect-timeout 1 https://www.example.com/
+    echo "   the download, by SHA-256, with no agent there:"
+    wait_for 20 process_gone "$download"
+    expect "^$(sha256sum <"$RUN/film" | cut -c1-64)" sha256sum "$film"
     start_sluice
     expect 'this is www.example.com; you are 10.77.1.2' curl -sS https://www.example.com/
 }
+
+process_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # --- what the operator sees --------------------------------------------------------------------------------------------
 
