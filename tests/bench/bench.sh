@@ -13,7 +13,7 @@ LOAD=build/load SLUICE=build/sluice
 WORK=/run/sluice-bench
 SECONDS_PER_CELL=3
 LOADS=(bulk request_response_64 new_flows)
-SUBJECTS=(forward haproxy sluice-relay sluice-sockmap)
+SUBJECTS=(forward haproxy sluice-relay sluice-sockmap sluice-packet)
 
 json=false rounds=5
 
