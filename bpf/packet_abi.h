@@ -8,14 +8,14 @@
  * A spliced flow is two routes, one per direction, and a slot. A packet needs its route and nothing else: one
  * look-up by the tuple that it arrives with. Everything that both directions share, and what an operator
  * wants to read, is in the slot. Kernel memory of a flow: two elements of a preallocated hash table (48 bytes
- * of the kernel's, 40 of key, the route), two buckets of 16, and the slot: 496 bytes.
+ * of the kernel's, 40 of key, the route), two buckets of 16, and the slot: 512 bytes.
  *
  * Whoever finds another PACKET_ABI_VERSION in `packet_control` touches nothing. Any change of a size, an
  * offset or a meaning below raises it.
  */
 #include <linux/types.h>
 
-#define PACKET_ABI_VERSION 1
+#define PACKET_ABI_VERSION 2
 
 /* A TCP four-tuple as a packet carries it. IPv4 addresses are written as IPv6 does (::ffff:a.b.c.d), so a
  * tuple tells its family. All in network order. Also the key of `packet_routes`: as the packet arrives at
@@ -40,6 +40,9 @@ struct packet_tuple {
 #define PACKET_ROUTE_READDRESSED \
     0x80 /* `leaves` differs from the tuple on arrival; set by PacketSplice::insert */
 #define PACKET_ROUTE_SETTLED 0x100 /* the handover is minutes ago: its floors no longer apply */
+
+/* A second or so of CLOCK_MONOTONIC, in nanoseconds; a shift where a division would cost. */
+#define PACKET_TICK_SHIFT 30
 
 /* One direction: map `packet_routes`, found by the tuple of its packets at ingress. All numbers are in host
  * order; those without "delta" are as the packets carry them on arrival. `other direction`: of the same flow;
@@ -68,6 +71,9 @@ struct packet_route {
     __u32 seq_next;  /* end of the last packet with payload */
     struct packet_tuple leaves; /* the tuple to carry from here on */
     __u32 tsecr_floor; /* what the receiver had sent at the handover: no translated TSecr is before it */
+    /* IPv4: the neighbour to leave by (upper half, in network order) as the routing table had it in this
+     * PACKET_TICK of CLOCK_MONOTONIC (lower half, cut). One store, so that the two belong together. */
+    __u64 next_hop;
 };
 
 /* Where in its life a slot is. The agent fills a free slot, inserts the routes and then says `live`; whoever
@@ -89,10 +95,11 @@ struct packet_flow {
     __u32 state;            /* enum packet_slot_state */
     __u16 server_name;      /* key in `packet_names`; 0: none */
     __u16 rule;             /* key in `packet_names`; 0: none */
-    __u8 protocol;          /* enum flow_protocol */
+    __u8 protocol : 7;      /* enum flow_protocol */
+    __u8 is_logged : 1;     /* its end is to be */
     __u8 reason;            /* enum splice_reason */
-    __u8 is_logged;         /* its end is to be */
     __u8 entered;           /* when the entries were made: CLOCK_MONOTONIC in units of 2^36 ns (69 s), cut */
+    __u8 look_at;           /* it cannot be over before this PACKET_TICK, cut */
 };
 
 #define PACKET_NAMES_MAX 65535

@@ -15,9 +15,11 @@
 #include "packet_watch.h"
 
 #define PACKET_SECOND_NS 1000000000ULL
-/* The whole table of a million in ten seconds, in steps that hold up a CPU for about a millisecond. */
+/* The whole table of a million in ten seconds, in steps that hold up a CPU for about a millisecond; a table
+ * that one step sees through, four times a second. */
 #define PACKET_COLLECT_SLOTS 4096
 #define PACKET_COLLECT_NS (40 * 1000 * 1000ULL)
+#define PACKET_COLLECT_ALL_NS (250 * 1000 * 1000ULL)
 
 enum packet_life {
     PACKET_LIFE_passes,
@@ -107,6 +109,16 @@ static __always_inline enum flow_end packet_end_word(const struct packet_route* 
     return FLOW_END_idle_timeout;
 }
 
+/* A flow that is not over at `now_ns` is looked at when it may be: its two routes are two cold lines of
+ * memory each, and most flows of a busy table are closing. One that is alive may get an RST at any moment. */
+static __always_inline void packet_look_later(struct packet_flow* flow, __u64 now_ns, __u64 silence_ns) {
+    const __u64 alive_ns = PACKET_RESET_S * PACKET_SECOND_NS;
+    if (flow->state == PACKET_SLOT_live && silence_ns > alive_ns) silence_ns = alive_ns;
+    if (silence_ns > PACKET_TIME_WAIT_S * PACKET_SECOND_NS)
+        silence_ns = PACKET_TIME_WAIT_S * PACKET_SECOND_NS;
+    flow->look_at = (now_ns + silence_ns) >> PACKET_TICK_SHIFT;
+}
+
 /* Says how a flow has ended, when the packet that says so has been counted; once. */
 static __noinline int packet_close_flow(const struct packet_route* route) {
     struct packet_flow* const flow = packet_flow_at(route->slot);
@@ -117,6 +129,8 @@ static __noinline int packet_close_flow(const struct packet_route* route) {
     packet_count_closed();
     const struct packet_route* const up = route->is_down ? other : route;
     const struct packet_route* const down = route->is_down ? route : other;
+    const __u32 silence_s = packet_is_reset(up, down) ? PACKET_RESET_S : PACKET_TIME_WAIT_S;
+    packet_look_later(flow, bpf_ktime_get_ns(), silence_s * PACKET_SECOND_NS);
     packet_report_end(flow, route->slot, packet_end_word(up, down), up, down);
     return 1;
 }
@@ -204,6 +218,7 @@ static __always_inline __u32 packet_silence_max_s(const struct packet_control* c
 static __noinline int packet_collect_slot(__u32 slot, const struct packet_control* control, __u64 now_ns) {
     struct packet_flow* const flow = packet_flow_at(slot);
     if (!flow || (flow->state != PACKET_SLOT_live && flow->state != PACKET_SLOT_closing)) return 0;
+    if ((__s8)((__u8)(now_ns >> PACKET_TICK_SHIFT) - flow->look_at) < 0) return 0;
     struct packet_tuple up_key = flow->up;
     struct packet_route* const up = bpf_map_lookup_elem(&packet_routes, &up_key);
     struct packet_route* const down = up ? packet_other_route(up) : NULL;
@@ -215,7 +230,11 @@ static __noinline int packet_collect_slot(__u32 slot, const struct packet_contro
     const __u32 silence_max_s = packet_silence_max_s(control, up, down);
     const __u64 active_ns = up->active_ns > down->active_ns ? up->active_ns : down->active_ns;
     const __s64 silence_ns = (__s64)(now_ns - active_ns); /* another CPU may be ahead of us */
-    if (silence_max_s == 0 || silence_ns < (__s64)(silence_max_s * PACKET_SECOND_NS)) return 0;
+    const __s64 silence_max_ns = (__s64)(silence_max_s * PACKET_SECOND_NS);
+    if (silence_max_s == 0 || silence_ns < silence_max_ns) {
+        packet_look_later(flow, now_ns, silence_max_s == 0 ? ~0ULL : (__u64)(silence_max_ns - silence_ns));
+        return 0;
+    }
     const enum flow_end end = packet_end_word(up, down);
     return packet_end_flow(slot, end);
 }
@@ -241,14 +260,16 @@ static long packet_collect_next(__u32 index, struct packet_collection* collectio
 
 static int packet_collect(void* map, __u32* key, struct packet_clock* clock) {
     __u32 zero = 0;
+    __u64 pause_ns = PACKET_COLLECT_ALL_NS;
     const struct packet_control* const control = bpf_map_lookup_elem(&packet_control, &zero);
     if (control) {
+        if (control->slots_used > PACKET_COLLECT_SLOTS) pause_ns = PACKET_COLLECT_NS;
         struct packet_collection collection = {
             .now_ns = bpf_ktime_get_ns(), .slot = clock->cursor, .slots = control->slots_used};
         bpf_loop(PACKET_COLLECT_SLOTS, packet_collect_next, &collection, 0);
         clock->cursor = collection.slot;
     }
-    bpf_timer_start(&clock->timer, PACKET_COLLECT_NS, 0);
+    bpf_timer_start(&clock->timer, pause_ns, 0);
     return 0;
 }
 

@@ -319,10 +319,11 @@ void PacketSplice::Handles::fill(std::uint32_t slot, const PacketFlow& flow, con
     filled.state = PACKET_SLOT_filling;
     filled.rule = names->intern(flow.rule, mark_used);
     filled.server_name = names->intern(flow.server_name, mark_used);
-    filled.protocol = flow.protocol;
+    filled.protocol = flow.protocol & 0x7f;
     filled.reason = flow.reason;
-    filled.is_logged = flow.is_logged;
+    filled.is_logged = flow.is_logged ? 1 : 0;
     filled.entered = static_cast<__u8>(now_ns >> 36);
+    filled.look_at = static_cast<__u8>(now_ns >> PACKET_TICK_SHIFT);
     flows[slot] = filled;
     control->slots_used = std::max(control->slots_used, slot + 1);
 }

@@ -19,7 +19,7 @@
 namespace sluice::datapath {
 
 struct PacketSpliceOptions {
-    // Capacity; 0: by the host's memory, at most 1,000,000. The kernel reserves 496 bytes for each at once.
+    // Capacity; 0: by the host's memory, at most 1,000,000. The kernel reserves 512 bytes for each at once.
     // An adopted table keeps its own as long as flows are in it.
     std::uint32_t flows_max = 0;
     std::uint32_t idle_s = 0;  // a flow without packets for so long ends; 0: never
