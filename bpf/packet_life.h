@@ -18,6 +18,8 @@
 /* The whole table of a million in ten seconds, in steps that hold up a CPU for about a millisecond; a table
  * that one step sees through, four times a second. */
 #define PACKET_COLLECT_SLOTS 4096
+/* By so much active_ns may be behind: the kernel's tick, at 100 Hz. */
+#define PACKET_COARSE_NS (10 * 1000 * 1000LL)
 #define PACKET_COLLECT_NS (40 * 1000 * 1000ULL)
 #define PACKET_COLLECT_ALL_NS (250 * 1000 * 1000ULL)
 
@@ -135,11 +137,19 @@ static __noinline int packet_close_flow(const struct packet_route* route) {
     return 1;
 }
 
-/* A SYN: on a closing tuple it starts anew, and the flow that was here is over. Elsewhere the two ends sort
- * it out between them, as without us (RFC 5961 4). */
+static __always_inline void packet_kill_flow(struct packet_route* route) {
+    struct packet_route* const other = packet_other_route(route);
+    __sync_fetch_and_or(&route->flags, PACKET_ROUTE_KILLED);
+    if (other) __sync_fetch_and_or(&other->flags, PACKET_ROUTE_KILLED);
+}
+
+/* A SYN: on a closing tuple it starts anew, and the flow that was here is over. On a
+ * live one it goes no further: a server that has forgotten the connection would begin another, which nobody
+ * has judged. (No acknowledgement yet: a table that was filled before the handshake.) */
 static __always_inline enum packet_life packet_life_syn(const struct packet_route* route,
                                                         const struct packet_route* other) {
-    if (!packet_is_reset(route, other) && !packet_is_finished(route, other)) return PACKET_LIFE_passes;
+    if (!packet_is_reset(route, other) && !packet_is_finished(route, other))
+        return route->is_down || route->ack == 0 ? PACKET_LIFE_passes : PACKET_LIFE_dropped;
     const struct packet_route* const up = route->is_down ? other : route;
     const struct packet_route* const down = route->is_down ? route : other;
     const enum flow_end end = packet_end_word(up, down);
@@ -157,10 +167,22 @@ static __always_inline int packet_rst_counts(const struct packet* packet, const 
     return packet->seq == expected || (late_enough && early_enough);
 }
 
+/* Not a forged one whose sender knows the tuple and no more: within what may be under way. */
+#define PACKET_FIN_GAP_MAX (1 << 20) /* bytes before it that are late, or lost */
+static __always_inline int packet_fin_counts(const struct packet* packet, const struct packet_route* route,
+                                             const struct packet_route* other) {
+    const __u32 expected = (__u32)other->ack - route->seq_delta; /* as the sender of the FIN counts */
+    const __u32 end = packet->seq + packet->payload;
+    const int near = route->seq_next == 0 /* no payload yet */ ||
+                     (__s32)(packet->seq - route->seq_next) <= PACKET_FIN_GAP_MAX;
+    return (__s32)(end - expected) >= 0 && near;
+}
+
 static __always_inline void packet_life_fin(const struct packet* packet, struct packet_route* route,
                                             struct packet_route* other) {
     const __u32 end = packet->seq + packet->payload;
     if (packet->flags & PACKET_FIN) {
+        if (!packet_fin_counts(packet, route, other)) return;
         other->fin_ack = end + 1 + route->seq_delta;
         __sync_fetch_and_or(&other->flags, PACKET_ROUTE_FIN_HEARD);
         __sync_fetch_and_or(&route->flags, PACKET_ROUTE_FIN);
@@ -230,7 +252,7 @@ static __noinline int packet_collect_slot(__u32 slot, const struct packet_contro
     const __u32 silence_max_s = packet_silence_max_s(control, up, down);
     const __u64 active_ns = up->active_ns > down->active_ns ? up->active_ns : down->active_ns;
     const __s64 silence_ns = (__s64)(now_ns - active_ns); /* another CPU may be ahead of us */
-    const __s64 silence_max_ns = (__s64)(silence_max_s * PACKET_SECOND_NS);
+    const __s64 silence_max_ns = (__s64)(silence_max_s * PACKET_SECOND_NS) + PACKET_COARSE_NS;
     if (silence_max_s == 0 || silence_ns < silence_max_ns) {
         packet_look_later(flow, now_ns, silence_max_s == 0 ? ~0ULL : (__u64)(silence_max_ns - silence_ns));
         return 0;

@@ -87,7 +87,11 @@ static __always_inline int packet_forward(struct __sk_buff* skb, __u32 l3, struc
         }
     }
     packet_count(packet, route);
-    if (unlikely(closes)) packet_close_flow(route);
+    if (unlikely(closes)) {
+        packet_close_flow(route);
+        /* Whoever still talks after an RST is told: a flow that has been said to be over is over. */
+        if (packet->flags & PACKET_RST) packet_kill_flow(route);
+    }
     /* Only the first fragment has a TCP header. The others find their way by the same addresses or not at
      * all. */
     if (unlikely(packet->is_fragment && (route->flags & PACKET_ROUTE_READDRESSED))) return TC_ACT_SHOT;

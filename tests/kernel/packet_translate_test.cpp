@@ -88,15 +88,25 @@ TEST_F(PacketTranslate, TheWindowIsScaledRoundedDownAndCapped) {
         route.scale_from = 7;
         route.scale_to = 9;
     });
+    Segment syn = from_client(flow_);
+    syn.flags = TH_SYN;  // unscaled
+    syn.window = 1000;
+    EXPECT_EQ(forwarded(syn).window, 1000);
     Segment sent = from_client(flow_);
     for (const auto& [window, expected] :
          {std::pair{1000, 250}, {1003, 250}, {3, 0}, {0, 0}, {65535, 16383}}) {
         sent.window = static_cast<std::uint16_t>(window);
         EXPECT_EQ(forwarded(sent).window, expected) << window;
     }
-    sent.flags = TH_SYN;  // unscaled
-    sent.window = 1000;
-    EXPECT_EQ(forwarded(sent).window, 1000);
+}
+
+// A server that has forgotten the connection would begin another, under a name that nobody has judged.
+TEST_F(PacketTranslate, AClientsSynOnALiveFlowGoesNoFurther) {
+    enter(flow_);
+    forwarded(from_client(flow_));  // and from here on the client has acknowledged something
+    Segment syn = from_client(flow_);
+    syn.flags = TH_SYN;
+    EXPECT_EQ(run_ingress(lab_, frame_of(syn)).action, TC_ACT_SHOT);
 }
 
 TEST_F(PacketTranslate, AWindowTooLargeForTheOtherScaleIsTheLargestThatThereIs) {

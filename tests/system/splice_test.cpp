@@ -111,7 +111,8 @@ TEST_P(Splice, SlowReaderGetsAllAndTheFinLast) {
     watch.join();
     EXPECT_EQ(received.end, StreamEnd::eof);
     EXPECT_TRUE(received == sent) << received.bytes;
-    EXPECT_LT(most - before, 4'000'000u) << "the agent must not hold what its client does not read";
+    if (!sanitized())
+        EXPECT_LT(most - before, 4'000'000u) << "the agent must not hold what its client does not read";
 }
 
 TEST_P(Splice, QuestionsAndAnswersAreCarriedInTheModeAskedForAndCounted) {

@@ -146,7 +146,10 @@ std::string test_sockmap(SpliceChoice splice) {
 }
 
 std::unique_ptr<PacketMode> make_packet_mode(const RunOptions& options, const Config& config, Log& log) {
-    if (config.splice != SpliceChoice::automatic && config.splice != SpliceChoice::packet) return nullptr;
+    if (config.splice != SpliceChoice::automatic && config.splice != SpliceChoice::packet) {
+        datapath::PacketHold::stop(options.state_directory);
+        return nullptr;
+    }
     try {
         return std::make_unique<PacketMode>(
             options.state_directory,

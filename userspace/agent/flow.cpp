@@ -31,6 +31,9 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         const Speaker first = co_await first_to_speak(downstream, *upstream, patience, idle_timeout);
         if (first == Speaker::nobody)
             co_return patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
+        // A client that has finished is held to that: as packets its FIN could get lost, and a hello come
+        // after all.
+        flow.delivered = first == Speaker::server && !downstream.hung_up;
         if (first == Speaker::server) co_return FLOW_END_live;
         opening = co_await peek(downstream, patience, worker.peek_limits(flow));
         co_return worker.judge(flow, opening, patience);
@@ -45,10 +48,20 @@ asio::awaitable<flow_end> judge_second_hello(Worker& worker, Flow& flow, Socket&
     const auto answer =
         co_await exchange_hello(flow, downstream, upstream, patience, worker.config().idle_timeout);
     if (!answer) co_return answer.error();
+    flow.delivered = true;
     if (*answer == ServerSays::go_on) co_return FLOW_END_live;
     worker.release(flow);  // a round more than a hold can last
     Opening opening = co_await peek_second_hello(downstream, patience, worker.peek_limits(flow));
     co_return worker.judge(flow, opening, patience);
+}
+
+asio::awaitable<flow_end> deliver(Worker& worker, Flow& flow, Socket& downstream, Socket& upstream,
+                                  Patience& patience) {
+    const auto delivered =
+        co_await deliver_first_bytes(flow, downstream, upstream, patience, worker.config().idle_timeout);
+    if (!delivered) co_return delivered.error();
+    flow.delivered = *delivered;
+    co_return FLOW_END_live;
 }
 
 }  // namespace
@@ -59,6 +72,9 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
     if (end == FLOW_END_live && flow->protocol == policy::Protocol::tls)
         end = co_await judge_second_hello(worker, *flow, *downstream, *upstream, patience);
+    // Before any mode but the relay may have it, the server must have what was judged.
+    if (end == FLOW_END_live && !flow->delivered && worker.splices_packets())
+        end = co_await deliver(worker, *flow, *downstream, *upstream, patience);
     if (end == FLOW_END_live && worker.splice_as_packets(*flow, *downstream, *upstream)) co_return;
     if (end == FLOW_END_live)
         co_return worker.splice(std::move(flow), std::move(downstream), std::move(upstream));

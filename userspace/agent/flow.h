@@ -33,6 +33,7 @@ class Flow {
     policy::Endpoint upstream_source;  // of the upstream connection, as its socket has it
     policy::Protocol protocol = policy::Protocol::other;
     bool judged = false;
+    bool delivered = false;  // the server has all that was judged, or has spoken before the client
     tls::ClientHello hello;  // of TLS flows, as far as it was understood
     policy::Outcome outcome;
     std::string rule;  // a copy: the policy may be replaced while the flow lives

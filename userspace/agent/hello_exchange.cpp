@@ -1,5 +1,7 @@
 #include "userspace/agent/hello_exchange.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -14,6 +16,16 @@ namespace {
 
 // A server that has not shown by then what it answers is not asking for a second hello.
 constexpr std::size_t answer_bytes_max = 64 * 1024;
+
+// How long a client's bytes are held for the server's acknowledgement (a client's first retransmission comes
+// after 200 ms), and how soon after the last look it is looked for again.
+constexpr std::chrono::milliseconds delivery_max{150};
+constexpr std::chrono::milliseconds first_look{1};
+
+bool is_acknowledged(const Socket& socket) {
+    int unacknowledged = 0;
+    return ::ioctl(socket.native(), SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0;
+}
 
 enum class Passed : std::uint8_t { all, from_failed, to_failed, not_in_time };
 
@@ -76,6 +88,30 @@ asio::awaitable<std::expected<ServerSays, flow_end>> exchange_hello(Flow& flow, 
     if (request == Passed::not_in_time) co_return std::unexpected(not_in_time(patience));
     flow.down.bytes += seen.bytes;
     co_return ServerSays::hello_again;
+}
+
+asio::awaitable<std::expected<bool, flow_end>> deliver_first_bytes(Flow& flow, Socket& downstream,
+                                                                   Socket& upstream, Patience& patience,
+                                                                   std::chrono::seconds idle_timeout) {
+    int unread = 0;
+    if (::ioctl(downstream.native(), SIOCINQ, &unread) != 0 || unread <= 0) co_return false;
+    patience.last_until(Clock::now() + idle_timeout);
+    const auto bytes = static_cast<std::size_t>(unread);
+    const Passed passed = co_await pass_on(bytes, downstream, upstream, patience);
+    if (passed == Passed::from_failed) co_return std::unexpected(FLOW_END_client_reset);
+    if (passed == Passed::not_in_time) co_return std::unexpected(not_in_time(patience));
+    // A server that hung up may have said why: the splice reads it.
+    if (passed == Passed::to_failed) co_return false;
+    flow.up.bytes += bytes;
+    const auto deadline = Clock::now() + delivery_max;
+    for (auto wait = first_look; !is_acknowledged(upstream); wait *= 2) {
+        if (upstream.readable || Clock::now() >= deadline) break;
+        patience.last_until(Clock::now() + wait);
+        co_await patience.readable_or_failed(upstream, downstream);
+        if (patience.ended()) co_return std::unexpected(patience.ended_by());
+        if (downstream.failed) co_return std::unexpected(FLOW_END_client_reset);
+    }
+    co_return is_acknowledged(upstream);
 }
 
 }  // namespace sluice::agent

@@ -165,7 +165,11 @@ void Worker::forget(Flow& flow) {
 
 // It lives on in the packet splice, which lists it and says how it ends.
 bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
-    if (!splice_.take_as_packets(flow, client, server)) return false;
+    if (!flow.delivered && splices_packets()) {
+        flow.reason = SPLICE_REASON_undelivered;
+        release(flow);
+    }
+    if (!flow.delivered || !splice_.take_as_packets(flow, client, server)) return false;
     forget(flow);
     return true;
 }

@@ -73,7 +73,7 @@ void print_text(const agent_record& agent, bool running) {
     } else {
         line("agent", fmt::format("not running (last: pid {}, version {})", agent.pid, agent.version));
     }
-    line("splice", fmt::format("{}; modes in this version: relay, sockmap; flows end when the agent does",
+    line("splice", fmt::format("{}; of the modes packet, sockmap and relay only the first outlives the agent",
                                splice_choice(agent)));
     line("sockmap self-test", fmt::format("{}; auto does not choose this mode",
                                           agent.sockmap_test[0] != '\0' ? agent.sockmap_test : "not run"));

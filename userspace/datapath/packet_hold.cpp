@@ -100,6 +100,13 @@ void PacketHold::hold_listener(std::uint16_t port) {
         throw StateError(std::string("hold_control: ") + std::strerror(errno));
 }
 
+void PacketHold::stop(const std::string& state_directory) {
+    const Fd control_map(bpf_obj_get((state_directory + "/hold_control").c_str()));
+    const __u32 zero = 0;
+    const hold_control nobody{.listener_port = 0};
+    if (control_map) bpf_map_update_elem(control_map.get(), &zero, &nobody, BPF_ANY);
+}
+
 bool PacketHold::run(take_legs& request) {
     bpf_test_run_opts options{};
     options.sz = sizeof options;

@@ -31,6 +31,8 @@ class PacketHold {
 
     // From now on connections that the listener on this port accepts are held. 0: none any more.
     void hold_listener(std::uint16_t port);
+    // Nothing is held any more: an agent that does not splice packets follows one that was killed.
+    static void stop(const std::string& state_directory);
 
     // `downstream`: of the client's packets; `upstream`: of the server's, as the gateway's socket has it;
     // `sent`: bytes that these sockets have carried from client to server already. From here on nothing that
