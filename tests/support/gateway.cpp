@@ -26,11 +26,21 @@ Gateway::Gateway(const Lab& lab, std::string_view config, const GatewayOptions& 
       options_(options) {
     if (options_.arguments.empty()) options_.arguments = {"run", "-c", config_path_};
     write_config(config);
-    start();
+    try {
+        start();
+    } catch (...) {  // no destructor comes
+        agent_.reset();
+        remove_state();
+        throw;
+    }
 }
 
 Gateway::~Gateway() {
     agent_.reset();
+    remove_state();
+}
+
+void Gateway::remove_state() {
     std::error_code none;
     std::filesystem::remove_all(state_, none);
 }

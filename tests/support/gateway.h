@@ -58,6 +58,7 @@ class Gateway {
 
   private:
     void read_log();
+    void remove_state();
 
     const Netns& netns_;
     TemporaryDirectory directory_;
