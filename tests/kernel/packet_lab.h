@@ -19,6 +19,7 @@
 #include "tests/support/tcp_socket.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/packet_splice.h"
+#include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::test {
 

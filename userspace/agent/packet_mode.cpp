@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "userspace/datapath/packet_tuple.h"
+
 namespace sluice::agent {
 namespace {
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::datapath {
 namespace {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "userspace/datapath/fd.h"
-#include "userspace/datapath/packet_splice.h"
+#include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::datapath {
 

@@ -15,6 +15,7 @@
 
 #include "bpf/flow_abi.h"
 #include "bpf/packet_abi.h"
+#include "userspace/datapath/packet_flow.h"
 
 namespace sluice::datapath {
 
@@ -24,32 +25,6 @@ struct PacketSpliceOptions {
     std::uint32_t flows_max = 0;
     std::uint32_t idle_s = 0;  // a flow without packets for so long ends; 0: never
     std::uint32_t half_close_s = 0;
-};
-
-// A flow as it is known at the handover; what `sluice flows` shows of it.
-struct PacketFlow {
-    std::uint64_t id = 0;
-    std::uint64_t accepted_ns = 0;
-    std::string_view server_name;
-    std::string_view rule;
-    std::uint8_t protocol = FLOW_PROTOCOL_unknown;
-    std::uint8_t reason = SPLICE_REASON_undecided;
-    bool is_logged = true;
-};
-
-// One direction. Of `route` the caller fills in what translates (from seq_delta to scale_to), the watch in
-// `flags`, `leaves`, and where the counting starts: ack_start, ack (the last one seen from the sender; at
-// least ack_start, and above it by the payload that it covers) and seq_next.
-struct PacketDirection {
-    packet_tuple arrives{};
-    packet_route route{};
-};
-
-enum class PacketRefusal : std::uint8_t {
-    table_full,
-    tuple_in_use,  // another flow of the table has one of the two tuples
-    interface,     // one of the two is of a kind that the programs are not attached to
-    failed,        // the kernel refused for another reason
 };
 
 class PacketSplice {
@@ -117,10 +92,5 @@ class PacketSplice {
     explicit PacketSplice(std::unique_ptr<Handles> handles);
     std::unique_ptr<Handles> handles_;
 };
-
-// a.b.c.d as ::ffff:a.b.c.d, an IPv6 address as it is. `bytes`: 4 or 16, network order.
-void packet_address(__u32 (&out)[4], const void* bytes, bool is_v4);
-packet_tuple packet_reverse(const packet_tuple& tuple);
-bool packet_is_v4(const packet_tuple& tuple);
 
 }  // namespace sluice::datapath

@@ -1,0 +1,205 @@
+#include "userspace/datapath/packet_table.h"
+
+#include <bpf/bpf.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <utility>
+
+#include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/packet_pins.h"
+#include "userspace/datapath/packet_tuple.h"
+
+namespace sluice::datapath {
+
+namespace {
+
+flow_endpoint endpoint_of(const __u32 (&address)[4], __u16 port, bool is_v4) {
+    flow_endpoint endpoint{};
+    std::memcpy(endpoint.address, is_v4 ? &address[3] : &address[0], is_v4 ? 4 : 16);
+    endpoint.is_v4 = is_v4;
+    endpoint.port = static_cast<__u16>(__builtin_bswap16(port));
+    return endpoint;
+}
+
+std::uint64_t bytes_acknowledged(const packet_route& route) {
+    const std::uint64_t acknowledged = route.ack - route.ack_start;
+    return acknowledged != 0 && (route.flags & PACKET_ROUTE_FIN_ACKED) != 0 ? acknowledged - 1 : acknowledged;
+}
+
+std::uint64_t monotonic_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+template <std::size_t N>
+void copy_text(char (&out)[N], std::string_view text) {
+    std::memcpy(out, text.data(), std::min(text.size(), N - 1));
+}
+
+}  // namespace
+
+PacketTable::PacketTable(const std::string& directory, Access access) {
+    for (const std::string& name : packet_map_names()) {
+        const std::string object = directory + "/" + name;
+        Fd fd(bpf_obj_get(object.c_str()));
+        if (!fd) throw StateError(object + ": " + std::strerror(errno));
+        maps_.emplace(name, std::move(fd));
+    }
+    const int protection = access == Access::write ? PROT_READ | PROT_WRITE : PROT_READ;
+    routes_ = map_fd("packet_routes");
+    names_map_ = map_fd("packet_names");
+    control_ =
+        MappedArray<packet_control>(map_fd("packet_control"), 1, protection, directory + "/packet_control");
+    flows_ = MappedArray<packet_flow>(map_fd("packet_flows"), control_->slots, protection,
+                                      directory + "/packet_flows");
+    if (access == Access::read) return;
+    clear_leftovers();
+    names_.emplace(names_map_);
+}
+
+int PacketTable::map_fd(std::string_view name) const {
+    const auto found = maps_.find(name);
+    return found != maps_.end() ? found->second.get() : -1;
+}
+
+std::optional<packet_route> PacketTable::find_route(const packet_tuple& key) const {
+    packet_route route{};
+    if (bpf_map_lookup_elem(routes_, &key, &route) != 0) return std::nullopt;
+    return route;
+}
+
+void PacketTable::erase_routes(const packet_tuple& up_key) {
+    const auto up = find_route(up_key);
+    if (!up) return;
+    const packet_tuple down_key = packet_reverse(up->leaves);
+    bpf_map_delete_elem(routes_, &down_key);
+    bpf_map_delete_elem(routes_, &up_key);
+}
+
+// An agent that is killed in the middle of insert() leaves a slot that is neither free nor live.
+void PacketTable::clear_leftovers() {
+    for (std::uint32_t slot = 0; slot < control_->slots_used; ++slot) {
+        if (flows_[slot].state != PACKET_SLOT_filling) continue;
+        erase_routes(flows_[slot].up);
+        flows_[slot] = packet_flow{};
+    }
+}
+
+std::optional<std::uint32_t> PacketTable::take_slot() {
+    const std::uint32_t slots = control_->slots;
+    for (std::uint32_t tried = 0; tried < slots && control_->flows_inserted - control_->flows_ended < slots;
+         ++tried) {
+        const std::uint32_t slot = next_slot_;
+        next_slot_ = next_slot_ + 1 < slots ? next_slot_ + 1 : 0;
+        if (std::atomic_ref(flows_[slot].state).load(std::memory_order_acquire) == PACKET_SLOT_free)
+            return slot;
+    }
+    return std::nullopt;
+}
+
+void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up,
+                       std::uint64_t now_ns) {
+    const auto mark_used = [this](std::vector<bool>& used) {
+        for (std::uint32_t index = 0; index < control_->slots_used; ++index) {
+            if (flows_[index].state != PACKET_SLOT_free)
+                used[flows_[index].server_name] = used[flows_[index].rule] = true;
+        }
+    };
+    packet_flow filled{};
+    filled.id = flow.id;
+    filled.accepted_ns = flow.accepted_ns;
+    filled.up = up;
+    filled.state = PACKET_SLOT_filling;
+    filled.rule = names_->intern(flow.rule, mark_used);
+    filled.server_name = names_->intern(flow.server_name, mark_used);
+    filled.protocol = flow.protocol & 0x7f;
+    filled.reason = flow.reason;
+    filled.is_logged = flow.is_logged ? 1 : 0;
+    filled.entered = static_cast<__u8>(now_ns >> 36);
+    filled.look_at = static_cast<__u8>(now_ns >> PACKET_TICK_SHIFT);
+    flows_[slot] = filled;
+    control_->slots_used = std::max(control_->slots_used, slot + 1);
+}
+
+// 0, or an errno.
+int PacketTable::insert_route(std::uint32_t slot, const PacketDirection& direction, bool is_down,
+                              std::uint64_t now_ns) {
+    packet_route route = direction.route;
+    route.is_down = is_down;
+    route.slot = slot;
+    route.active_ns = now_ns;
+    if (std::memcmp(&direction.arrives, &route.leaves, sizeof route.leaves) != 0)
+        route.flags |= PACKET_ROUTE_READDRESSED;
+    return bpf_map_update_elem(routes_, &direction.arrives, &route, BPF_NOEXIST) == 0 ? 0 : errno;
+}
+
+std::expected<void, PacketRefusal> PacketTable::insert(const PacketFlow& flow, const PacketDirection& up,
+                                                       const PacketDirection& down) {
+    const auto slot = take_slot();
+    if (!slot) return std::unexpected(PacketRefusal::table_full);
+    const std::uint64_t now_ns = monotonic_ns();
+    fill(*slot, flow, up.arrives, now_ns);
+    int error = insert_route(*slot, up, false, now_ns);
+    if (error == 0) {
+        error = insert_route(*slot, down, true, now_ns);
+        if (error != 0) bpf_map_delete_elem(routes_, &up.arrives);
+    }
+    std::atomic_ref state(flows_[*slot].state);
+    state.store(error == 0 ? PACKET_SLOT_live : PACKET_SLOT_free, std::memory_order_release);
+    if (error == EEXIST) return std::unexpected(PacketRefusal::tuple_in_use);
+    if (error != 0) return std::unexpected(PacketRefusal::failed);
+    ++control_->flows_inserted;
+    return {};
+}
+
+std::vector<flow_record> PacketTable::list() const {
+    std::vector<flow_record> records;
+    for (std::uint32_t slot = 0; slot < control_->slots_used; ++slot) {
+        const packet_flow flow = flows_[slot];
+        if (flow.state != PACKET_SLOT_live) continue;
+        if (auto record = this->record(flow)) records.push_back(*record);
+    }
+    std::ranges::sort(records, {}, &flow_record::id);
+    return records;
+}
+
+std::optional<flow_record> PacketTable::record(const packet_flow& flow) const {
+    const auto up = find_route(flow.up);
+    const auto down = up ? find_route(packet_reverse(up->leaves)) : std::nullopt;
+    if (!down) return std::nullopt;
+    flow_record out = identity(flow);
+    out.active_ns = std::max({up->active_ns, down->active_ns, flow.accepted_ns});
+    out.up = {.bytes = bytes_acknowledged(*down), .packets = up->packets};
+    out.down = {.bytes = bytes_acknowledged(*up), .packets = down->packets};
+    return out;
+}
+
+flow_record PacketTable::identity(const packet_flow& flow) const {
+    const bool is_v4 = packet_is_v4(flow.up);
+    flow_record out{};
+    out.id = flow.id;
+    out.accepted_ns = flow.accepted_ns;
+    out.source = endpoint_of(flow.up.source, flow.up.source_port, is_v4);
+    out.destination = endpoint_of(flow.up.destination, flow.up.destination_port, is_v4);
+    out.state = FLOW_STATE_spliced;
+    out.protocol = flow.protocol;
+    out.mode = SPLICE_MODE_packet;
+    out.reason = flow.reason;
+    copy_text(out.rule, PacketNames::read(names_map_, flow.rule));
+    copy_text(out.server_name, PacketNames::read(names_map_, flow.server_name));
+    return out;
+}
+
+std::optional<std::uint32_t> PacketTable::slot_of(std::uint64_t id) const {
+    for (std::uint32_t slot = 0; slot < control_->slots_used; ++slot) {
+        if (flows_[slot].state == PACKET_SLOT_live && flows_[slot].id == id) return slot;
+    }
+    return std::nullopt;
+}
+
+}  // namespace sluice::datapath

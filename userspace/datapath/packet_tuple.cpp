@@ -1,0 +1,26 @@
+#include "userspace/datapath/packet_tuple.h"
+
+#include <cstring>
+
+namespace sluice::datapath {
+
+void packet_address(__u32 (&out)[4], const void* bytes, bool is_v4) {
+    std::memset(out, 0, sizeof out);
+    if (is_v4) out[2] = __builtin_bswap32(0xffff);
+    std::memcpy(is_v4 ? &out[3] : &out[0], bytes, is_v4 ? 4 : 16);
+}
+
+packet_tuple packet_reverse(const packet_tuple& tuple) {
+    packet_tuple reversed{};
+    std::memcpy(reversed.source, tuple.destination, sizeof reversed.source);
+    std::memcpy(reversed.destination, tuple.source, sizeof reversed.destination);
+    reversed.source_port = tuple.destination_port;
+    reversed.destination_port = tuple.source_port;
+    return reversed;
+}
+
+bool packet_is_v4(const packet_tuple& tuple) {
+    return tuple.source[0] == 0 && tuple.source[1] == 0 && tuple.source[2] == __builtin_bswap32(0xffff);
+}
+
+}  // namespace sluice::datapath

@@ -1,0 +1,12 @@
+#pragma once
+// TCP four-tuples as bpf/packet_abi.h has them.
+#include "bpf/packet_abi.h"
+
+namespace sluice::datapath {
+
+// a.b.c.d as ::ffff:a.b.c.d, an IPv6 address as it is. `bytes`: 4 or 16, network order.
+void packet_address(__u32 (&out)[4], const void* bytes, bool is_v4);
+packet_tuple packet_reverse(const packet_tuple& tuple);
+bool packet_is_v4(const packet_tuple& tuple);
+
+}  // namespace sluice::datapath
