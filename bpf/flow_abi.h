@@ -138,7 +138,7 @@ struct agent_record {
     __u64 flows_live_max; /* the limit in force */
     __u64 sockets_open;   /* of flows */
     __u64 sockets_max;    /* what the descriptor limit leaves for them */
-    __u64 bytes_up;
+    __u64 bytes_up; /* of flows that have ended */
     __u64 bytes_down;
     __u64 log_lines_lost;            /* the log's reader was too slow */
     __u64 flow_ends[FLOW_END_COUNT]; /* flows ended, by reason; [live] is unused */

@@ -34,8 +34,6 @@ Relay::~Relay() = default;
 
 void Relay::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server, Lending lending) {
     const std::uint64_t id = flow->id;
-    bytes_up_ += flow->up.bytes;
-    bytes_down_ += flow->down.bytes;
     auto owned = std::make_unique<RelayedFlow>(*this, std::move(flow), std::move(client), std::move(server));
     RelayedFlow& relayed = *flows_.emplace(id, std::move(owned)).first->second;
     relayed.lending = sockmap_ ? lending : Lending::never;
@@ -70,8 +68,7 @@ bool Relay::pump_one(RelayedFlow& relayed, Way way) {
     Socket& to = up ? *relayed.server : *relayed.client;
     const std::uint64_t before = direction.bytes();
     const auto result = direction.pump(from, to, pipes_, buffer_);
-    if (const std::uint64_t moved = direction.bytes() - before; moved > 0) {
-        (up ? bytes_up_ : bytes_down_) += moved;
+    if (direction.bytes() != before) {
         relayed.flow->times.active = Clock::now();
         relayed.moved = true;
     }

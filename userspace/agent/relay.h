@@ -48,8 +48,6 @@ class Relay {
     // Now and then: times flows out, and hands those that moved bytes to `publish`.
     void sweep(const Publish& publish);
 
-    std::uint64_t bytes_up() const { return bytes_up_; }
-    std::uint64_t bytes_down() const { return bytes_down_; }
 
   private:
     struct RelayedFlow;
@@ -80,8 +78,6 @@ class Relay {
     std::unordered_map<std::uint64_t, std::unique_ptr<RelayedFlow>> flows_;
     std::vector<std::uint64_t> yielded_;  // ids: a flow may be gone when its turn comes
     std::uint64_t backlog_ = 0;           // kernel memory in use for lent flows, as of the last sweep
-    std::uint64_t bytes_up_ = 0;
-    std::uint64_t bytes_down_ = 0;
 };
 
 }  // namespace sluice::agent

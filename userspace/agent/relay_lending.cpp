@@ -144,8 +144,6 @@ void Relay::count_carried(RelayedFlow& relayed) {
     relayed.down.add_carried(down);
     relayed.not_relayed[Side::client] += up;
     relayed.not_relayed[Side::server] += down;
-    bytes_up_ += up;
-    bytes_down_ += down;
     relayed.flow->times.active = Clock::now();
     relayed.moved = true;
     relayed.looks = 0;

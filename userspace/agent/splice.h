@@ -37,8 +37,6 @@ class Splice {
     // Now and then: times flows out, and hands those that moved bytes to `publish`.
     void sweep(const Publish& publish);
 
-    std::uint64_t bytes_up() const { return relay_.bytes_up(); }
-    std::uint64_t bytes_down() const { return relay_.bytes_down(); }
 
   private:
     bool asks(splice_mode mode) const;

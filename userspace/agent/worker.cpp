@@ -181,6 +181,8 @@ void Worker::release(const Flow& flow) const {
 void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
     forget(*flow);
     totals_.ends[end].fetch_add(1, std::memory_order_relaxed);
+    totals_.bytes_up.fetch_add(flow->up.bytes, std::memory_order_relaxed);
+    totals_.bytes_down.fetch_add(flow->down.bytes, std::memory_order_relaxed);
     if (!flow->judged || flow->outcome.log) log_end(shared_.log, *flow, end);
 }
 
@@ -198,8 +200,6 @@ asio::awaitable<void> Worker::sweep_for_ever() {
             Flow& flow = patience.flow();
             if (!flow.listed && Clock::now() - flow.times.accepted >= sweep_interval) publish(flow);
         });
-        totals_.bytes_up.store(splice_.bytes_up(), std::memory_order_relaxed);
-        totals_.bytes_down.store(splice_.bytes_down(), std::memory_order_relaxed);
     }
 }
 

@@ -38,7 +38,7 @@ struct Shared {
 
 struct Totals {
     std::atomic<std::uint64_t> flows_accepted = 0;
-    std::atomic<std::uint64_t> bytes_up = 0;
+    std::atomic<std::uint64_t> bytes_up = 0;  // of flows that have ended
     std::atomic<std::uint64_t> bytes_down = 0;
     std::array<std::atomic<std::uint64_t>, FLOW_END_COUNT> ends{};
 };

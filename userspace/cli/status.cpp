@@ -85,7 +85,8 @@ void print_text(const agent_record& agent, bool running) {
                               agent.flows_live_max, agent.flows_accepted));
     line("sockets", fmt::format("{} open of at most {} (the descriptor limit)",
                                 running ? agent.sockets_open : 0, agent.sockets_max));
-    line("bytes", fmt::format("{} up, {} down", human_bytes(agent.bytes_up), human_bytes(agent.bytes_down)));
+    line("bytes", fmt::format("{} up, {} down, of flows that ended", human_bytes(agent.bytes_up),
+                              human_bytes(agent.bytes_down)));
     line("log lines lost", fmt::format("{}", agent.log_lines_lost));
     if (agent.flows_accepted > 0) fmt::print("ended\n");
     for (unsigned end = FLOW_END_closed; end < FLOW_END_COUNT; ++end) {
