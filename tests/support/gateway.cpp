@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 
@@ -12,12 +13,25 @@ namespace {
 
 constexpr const char* binary = SLUICE_BINARY;
 
+// The mode that the whole suite is run in; null: the default.
+const char* configured_mode() {
+    return std::getenv("SLUICE_TEST_SPLICE");
+}
+
 std::string unique_state_directory() {
     static std::atomic<int> count = 0;
     return "/sys/fs/bpf/sluice-test-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
 }
 
 }  // namespace
+
+std::string default_splice_mode() {
+    return configured_mode() ? configured_mode() : "packet";
+}
+
+std::string default_splice_reason() {
+    return configured_mode() ? "configured" : "automatic";
+}
 
 Gateway::Gateway(const Lab& lab, std::string_view config, const GatewayOptions& options)
     : netns_(lab.gateway()),
@@ -72,6 +86,10 @@ void Gateway::start() {
 void Gateway::write_config(std::string_view config) {
     std::string text(config);
     if (text.find("capture:") == std::string::npos) text = "capture: {interfaces: [lan0]}\n" + text;
+    if (text.find("splice:") == std::string::npos && configured_mode()) {
+        text +=
+            "\nsplice: " + std::string(configured_mode()) + "\n";  // last, so that lines keep their numbers
+    }
     directory_.write("gateway.yaml", text);
 }
 

@@ -26,9 +26,9 @@ class Gateway {
   public:
     using Predicate = std::function<bool(const JsonRecord&)>;
 
-    // Writes `config` (YAML; "capture: {interfaces: [lan0]}" goes in front of it unless it has a capture
-    // section) and starts the agent; returns when it is ready. Throws, with what it said on stderr, when it
-    // does not get there.
+    // Writes `config` (YAML), starts the agent and returns when it is ready. Throws, with what it said on
+    // stderr, when it does not get there. A config without "capture:" captures from lan0; one without
+    // "splice:" has the mode of the environment variable SLUICE_TEST_SPLICE, if there is one.
     explicit Gateway(const Lab& lab, std::string_view config, const GatewayOptions& options = {});
     ~Gateway();
     Gateway(const Gateway&) = delete;
@@ -69,6 +69,10 @@ class Gateway {
     std::vector<JsonRecord> log_;
     std::size_t log_bytes_read_ = 0;
 };
+
+// What `flows` and the log say of a flow that nothing keeps from being carried in the suite's mode.
+std::string default_splice_mode();
+std::string default_splice_reason();
 
 // Whether the binary under test carries AddressSanitizer: its memory and speed then say nothing.
 bool sanitized();

@@ -39,7 +39,7 @@ TEST(Verdict, AllowedNamePassesWithEveryClientUnderTheClientsOwnAddress) {
     EXPECT_EQ(end.text("server_name"), "www.allowed.example");
     EXPECT_EQ(end.text("rule"), "good names");
     EXPECT_EQ(end.text("decision"), "allow");
-    EXPECT_EQ(end.text("mode"), "packet") << end;
+    EXPECT_EQ(end.text("mode"), default_splice_mode()) << end;
     EXPECT_EQ(end.text("end"), "closed") << end;
     const JsonRecord verdict = gateway.wait_for("verdict", endpoint("10.10.1.2:" + port));
     EXPECT_TRUE(verdict.text("ja4").starts_with("t13d")) << verdict;
