@@ -64,8 +64,8 @@
     X(unavailable)  /* the kernel has refused */                                           \
     X(undelivered)  /* the server did not acknowledge in time what was judged */
 
-/* What the first bytes were. In the order of policy::Protocol, then `unknown`: not judged yet. */
-#define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown)
+/* What the first bytes were. In the order of policy::Protocol. `unknown`: not judged yet. */
+#define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown) X(smtp)
 
 /* Where in its life a flow is. */
 #define FLOW_STATE_LIST(X)                                             \

@@ -16,6 +16,8 @@ strip --strip-unneeded "$root/usr/sbin/sluice"
 install -D -m 644 packaging/sluice.service "$root/lib/systemd/system/sluice.service"
 install -D -m 600 packaging/sluice.yaml "$root/etc/sluice/sluice.yaml"
 install -D -m 644 packaging/sluice.bash-completion "$root/usr/share/bash-completion/completions/sluice"
+install -D -m 644 packaging/sluice.schema.json "$root/usr/share/sluice/sluice.schema.json"
+install -D -m 644 docs/policy.md "$root/usr/share/doc/sluice/docs/policy.md"
 install -D -m 644 README.md "$root/usr/share/doc/sluice/README.md"
 install -D -m 644 docs/configuration.md "$root/usr/share/doc/sluice/docs/configuration.md"
 install -D -m 644 LICENSE "$root/usr/share/doc/sluice/copyright"
@@ -34,7 +36,7 @@ Version: $version
 Architecture: $architecture
 Maintainer: sluice developers <root@localhost>
 Depends: $libraries
-Recommends: iproute2, nftables
+Recommends: iproute2, nftables, publicsuffix, tzdata
 Section: net
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)

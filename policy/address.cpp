@@ -125,6 +125,20 @@ std::string Cidr::to_string() const {
     return address_.to_string() + "/" + std::to_string(length_);
 }
 
+AddressNumber number_of(const IpAddress& address) {
+    AddressNumber number = 0;
+    for (std::uint8_t byte : address.bytes())
+        number = number << 8 | byte;
+    return number;
+}
+
+AddressRange range_of(const Cidr& prefix) {
+    AddressNumber first = number_of(prefix.address());
+    unsigned free_bits = (prefix.address().is_v4() ? 32 : 128) - prefix.length();
+    AddressNumber rest = free_bits == 128 ? ~AddressNumber{0} : (AddressNumber{1} << free_bits) - 1;
+    return {first, first | rest};
+}
+
 std::optional<PortRange> PortRange::parse(std::string_view text) {
     std::size_t dash = text.find('-');
     auto first = parse_decimal(text.substr(0, dash), 65535);

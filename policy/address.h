@@ -55,6 +55,15 @@ class Cidr {
     unsigned length_ = 32;
 };
 
+// An address as a number; IPv4 and IPv6 are numbered apart.
+__extension__ using AddressNumber = unsigned __int128;
+AddressNumber number_of(const IpAddress& address);
+struct AddressRange {
+    AddressNumber first;
+    AddressNumber last;  // inclusive
+};
+AddressRange range_of(const Cidr& prefix);
+
 struct PortRange {
     std::uint16_t first = 0;
     std::uint16_t last = 0;  // inclusive

@@ -2,50 +2,28 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "policy/quote.h"
 
 namespace sluice::policy {
 namespace {
 
-bool has_no_conditions(const Rule& rule) {
-    return rule.sources.empty() && rule.destinations.empty() && rule.ports.empty() &&
-           rule.protocols.empty() && rule.server_names.empty();
+bool has_no_conditions(const Step& step) {
+    return step.enforced() && step.rule->when.empty() && (step.user == nullptr || step.user->when.empty());
 }
 
-bool has_names_only(const Rule& rule) {
-    return !rule.server_names.empty() && rule.sources.empty() && rule.destinations.empty() &&
-           rule.ports.empty() && rule.protocols.empty();
+bool has_names_only(const Step& step) {
+    if (!step.enforced() || (step.user != nullptr && !step.user->when.empty())) return false;
+    Conditions rest = step.rule->when;
+    rest.server_names.clear();
+    return !step.rule->when.server_names.empty() && rest.empty();
 }
 
-bool leaves_out_tls(const Rule& rule) {
-    return !rule.protocols.empty() &&
-           std::ranges::find(rule.protocols, Protocol::tls) == rule.protocols.end();
-}
-
-bool is_alphanumeric(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-// A dot that stands for any character right before a letter or a digit: re:www.example.com also matches
-// wwwxexample.com.
-bool has_careless_dot(std::string_view regex) {
-    bool in_class = false;
-    for (std::size_t i = 0; i < regex.size(); ++i) {
-        char next = i + 1 < regex.size() ? regex[i + 1] : '\0';
-        if (regex[i] == '\\') {
-            ++i;
-        } else if (in_class) {
-            in_class = regex[i] != ']';
-        } else if (regex[i] == '[') {
-            in_class = true;
-            if (next == '^') ++i;
-            if (i + 1 < regex.size() && regex[i + 1] == ']') ++i;  // a ] that comes first is a member
-        } else if (regex[i] == '.' && is_alphanumeric(next)) {
-            return true;
-        }
-    }
-    return false;
+bool leaves_out(const Rule& rule, std::initializer_list<Protocol> protocols) {
+    const auto& wanted = rule.when.protocols;
+    auto has = [&](Protocol protocol) { return std::ranges::find(wanted, protocol) != wanted.end(); };
+    return !wanted.empty() && std::ranges::none_of(protocols, has);
 }
 
 class Linter {
@@ -53,12 +31,17 @@ class Linter {
     explicit Linter(const Policy& policy) : policy_(policy) {}
 
     std::vector<Warning> run() && {
-        for (const Rule& rule : policy_.rules()) {
-            check_reached(rule);
-            check_protocol(rule);
-            for (const NamePattern& pattern : rule.server_names)
-                check_pattern(rule, pattern);
-            if (catch_all_ == nullptr && has_no_conditions(rule)) catch_all_ = &rule;
+        for (std::size_t i = 0; i < policy_.profiles().size(); ++i)
+            check_used(i);
+        for (const Step& step : policy_.steps()) {
+            if (!seen_.insert(step.rule).second) continue;  // a row, met before by way of another rule
+            check_reached(step);
+            check_protocol(*step.rule);
+            for (const auto& set : step.rule->when.server_names) {
+                for (const NamePattern& pattern : set->patterns())
+                    check_pattern(step, pattern);
+            }
+            if (catch_all_ == nullptr && has_no_conditions(step)) catch_all_ = step.rule;
         }
         return std::move(warnings_);
     }
@@ -68,49 +51,74 @@ class Linter {
         warnings_.push_back({rule.line, rule.column, "rule " + quote(rule.name) + " " + std::move(message)});
     }
 
-    void check_reached(const Rule& rule) {
+    void check_reached(const Step& step) {
         if (catch_all_ == nullptr) return;
+        const Rule& rule = *step.rule;
         // Malformed hellos pass by rules that allow.
         bool still_asked = catch_all_->outcome.action == Action::allow &&
-                           rule.outcome.action == Action::deny && rule.server_names.empty() &&
-                           !leaves_out_tls(rule);
+                           rule.outcome.action == Action::deny && !rule.when.asks_for_name() &&
+                           !leaves_out(rule, {Protocol::tls, Protocol::http});
         warn(rule, std::string(still_asked ? "is asked for malformed hellos only" : "is never asked") +
                        ": every other flow matches " + quote(catch_all_->name) + " (line " +
                        std::to_string(catch_all_->line) + "), which has no conditions");
     }
 
     void check_protocol(const Rule& rule) {
-        if (rule.outcome.style == DenyStyle::alert && leaves_out_tls(rule)) {
+        if (rule.outcome.style == DenyStyle::alert && leaves_out(rule, {Protocol::tls})) {
             warn(rule, "has style: alert, but its protocol: leaves TLS out; such flows get a reset");
         }
-        if (!rule.server_names.empty() && leaves_out_tls(rule)) {
-            warn(rule, "never matches: only TLS carries a server name, and its protocol: leaves TLS out");
+        const Conditions& when = rule.when;
+        if (!when.server_names.empty() && !when.no_server_name &&
+            leaves_out(rule, {Protocol::tls, Protocol::http})) {
+            warn(rule,
+                 "never matches: only TLS and HTTP carry a server name, and its protocol: leaves both out");
+        }
+        bool wants_hello = !when.ech.empty() || !when.alpn.empty() || !when.ja4.empty();
+        if (wants_hello && leaves_out(rule, {Protocol::tls})) {
+            warn(rule, "never matches: only TLS has ech, alpn and ja4, and its protocol: leaves TLS out");
+        }
+        if (!when.ssh_versions.empty() && leaves_out(rule, {Protocol::ssh})) {
+            warn(rule, "never matches: only SSH has a version, and its protocol: leaves SSH out");
         }
     }
 
-    void check_pattern(const Rule& rule, const NamePattern& pattern) {
+    void check_used(std::size_t number) {
+        bool used = std::ranges::any_of(policy_.rules(), [&](const Rule& rule) {
+            return std::ranges::find(rule.profiles, number) != rule.profiles.end();
+        });
+        const Profile& profile = policy_.profiles()[number];
+        if (used) return;
+        warnings_.push_back({profile.line, profile.column,
+                             "profile " + quote(profile.name) + " is never asked: no rule says use: " +
+                                 profile.name + ", or names a group that has it"});
+    }
+
+    void check_pattern(const Step& step, const NamePattern& pattern) {
+        const Rule& rule = *step.rule;
         if (pattern.is_regex() && has_careless_dot(pattern.text())) {
             warn(rule, "has " + quote(pattern.text()) +
                            ", where an unescaped dot matches any character; write \\. "
                            "for a dot");
         }
-        auto [first, is_new] = patterns_.emplace(pattern.canonical(), &rule);
+        auto [first, is_new] = patterns_.emplace(pattern.canonical(), step);
         if (is_new) return;
-        if (first->second == &rule) {
+        const Rule& earlier = *first->second.rule;
+        if (&earlier == &rule) {
             warn(rule, "has " + quote(pattern.text()) + " twice");
-        } else if (has_names_only(*first->second)) {
-            warn(rule, "has " + quote(pattern.text()) + ", which rule " + quote(first->second->name) +
-                           " (line " + std::to_string(first->second->line) + ") has already decided");
+        } else if (has_names_only(first->second)) {
+            warn(rule, "has " + quote(pattern.text()) + ", which rule " + quote(earlier.name) + " (line " +
+                           std::to_string(earlier.line) + ") has already decided");
         } else {
-            first->second = &rule;
+            first->second = step;
         }
     }
 
     const Policy& policy_;
     std::vector<Warning> warnings_;
     const Rule* catch_all_ = nullptr;
-    std::map<std::string, const Rule*>
-        patterns_;  // the last rule that has it, or the first that decides by it alone
+    std::set<const Rule*> seen_;
+    std::map<std::string, Step>
+        patterns_;  // the last step that has it, or the first that decides by it alone
 };
 
 }  // namespace

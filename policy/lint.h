@@ -14,7 +14,7 @@ struct Warning {
     std::string message;
 };
 
-// In the order of the rules.
+// Profiles that nobody uses; then the rest, in the order of the rules and of the rows that they use.
 std::vector<Warning> lint(const Policy& policy);
 
 }  // namespace sluice::policy

@@ -123,6 +123,33 @@ std::expected<std::shared_ptr<const RE2>, std::string> parse_regex(std::string_v
     return regex;
 }
 
+bool is_alphanumeric(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+// The text with which every match of a regular expression ends, read from its end: letters, digits, hyphens
+// and escaped dots. Nothing when an alternative, a flag or a quotation could make the end mean something
+// else.
+std::string literal_end(std::string_view regex) {
+    if (regex.find('|') != regex.npos || regex.find("(?") != regex.npos || regex.find("\\Q") != regex.npos) {
+        return {};
+    }
+    if (regex.ends_with('$')) regex.remove_suffix(1);
+    std::string reversed;
+    while (!regex.empty()) {
+        char last = regex.back();
+        bool escaped_dot = regex.ends_with("\\.") && !regex.ends_with("\\\\.");
+        bool plain = (last >= 'a' && last <= 'z') || (last >= 'A' && last <= 'Z') ||
+                     (last >= '0' && last <= '9') || last == '-';
+        // An escaped letter is a class (\d) or an anchor (\b), or belongs to one (\x41, \pN, \017).
+        if (plain && regex.substr(0, regex.size() - 1).ends_with('\\')) break;
+        if (!plain && !escaped_dot) break;
+        reversed += last >= 'A' && last <= 'Z' ? static_cast<char>(last - 'A' + 'a') : last;
+        regex.remove_suffix(escaped_dot ? 2 : 1);
+    }
+    return {reversed.rbegin(), reversed.rend()};
+}
+
 }  // namespace
 
 NamePattern::NamePattern(Kind kind, std::string text, std::string pattern,
@@ -164,8 +191,42 @@ bool NamePattern::matches(std::string_view server_name) const {
     return false;
 }
 
+std::string NamePattern::required_suffix() const {
+    if (kind_ == Kind::exact || kind_ == Kind::suffix) return pattern_;
+    std::string end = pattern_;
+    if (kind_ == Kind::glob) {
+        std::size_t star = end.rfind('*');
+        if (star == end.npos) return end;
+        end.erase(0, star + 1);
+    } else {
+        end = literal_end(end);
+    }
+    // What comes before the first dot may be a part of a label.
+    std::size_t dot = end.find('.');
+    return dot == end.npos ? std::string() : end.substr(dot + 1);
+}
+
 std::string NamePattern::canonical() const {
     return std::string(prefixes[static_cast<std::size_t>(kind_)]) + pattern_;
+}
+
+bool has_careless_dot(std::string_view regex) {
+    bool in_class = false;
+    for (std::size_t i = 0; i < regex.size(); ++i) {
+        char next = i + 1 < regex.size() ? regex[i + 1] : '\0';
+        if (regex[i] == '\\') {
+            ++i;
+        } else if (in_class) {
+            in_class = regex[i] != ']';
+        } else if (regex[i] == '[') {
+            in_class = true;
+            if (next == '^') ++i;
+            if (i + 1 < regex.size() && regex[i + 1] == ']') ++i;  // a ] that comes first is a member
+        } else if (regex[i] == '.' && is_alphanumeric(next)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 }  // namespace sluice::policy

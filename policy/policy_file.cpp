@@ -9,10 +9,6 @@ namespace sluice::policy {
 namespace {
 
 constexpr Outcome malformed_when_silent{Action::deny, DenyStyle::reset, true};
-constexpr std::span<const std::string_view> rule_protocol_words(protocol_words.data(),
-                                                                protocol_words.size() - 1);
-static_assert(protocol_words.back() == "malformed", "no rule can ask for malformed flows");
-
 // The keys action, style and log.
 Outcome read_outcome(const YamlMapping& mapping) {
     Outcome outcome;
@@ -50,90 +46,181 @@ std::string read_name(const YamlReader& value) {
     return name;
 }
 
-std::vector<Protocol> read_protocols(const YamlReader& value) {
-    std::vector<Protocol> protocols;
-    for (const YamlReader& entry : value.entries("a protocol")) {
-        protocols.push_back(static_cast<Protocol>(entry.word(rule_protocol_words)));
-    }
-    return protocols;
+// Keys before and after those of the conditions.
+template <std::size_t Before, std::size_t After>
+constexpr auto with_conditions(const std::string_view (&before)[Before],
+                               const std::string_view (&after)[After]) {
+    std::array<std::string_view, Before + condition_keys.size() + After> keys;
+    std::ranges::copy(before, keys.begin());
+    std::ranges::copy(condition_keys, keys.begin() + Before);
+    std::ranges::copy(after, keys.begin() + Before + condition_keys.size());
+    return keys;
 }
+constexpr auto rule_keys = with_conditions({"name"}, {"action", "use", "style", "log"});
+constexpr auto row_keys = with_conditions({"name"}, {"action", "style", "log"});
 
-std::vector<NamePattern> read_patterns(const YamlReader& value) {
-    constexpr std::string_view wanted = "a pattern such as suffix:example.com";
-    constexpr std::string_view space_sentence =
-        "expected a pattern such as suffix:example.com, found a mapping (no space may follow the colon)";
-    if (value.is_mapping()) value.fail(space_sentence);
-    std::vector<NamePattern> patterns;
-    for (const YamlReader& entry : value.entries(wanted)) {
-        if (entry.is_mapping()) entry.fail(space_sentence);
-        auto pattern = NamePattern::parse(entry.text(wanted));
-        if (!pattern) entry.fail(pattern.error());
-        patterns.push_back(std::move(*pattern));
+// What `use:` may name, and the profiles that each stands for.
+using Uses = std::map<std::string, std::vector<std::size_t>, std::less<>>;
+
+// One place for the names of rules and rows: logs show nothing else.
+class RuleNames {
+  public:
+    void add(const Rule& rule, const YamlReader& entry) {
+        auto [first, is_new] = lines_.emplace(rule.name, rule.line);
+        if (is_new) return;
+        entry.fail("expected a name of its own for each rule, found " + quote(rule.name) +
+                   " again (first on line " + std::to_string(first->second) + ")");
     }
-    return patterns;
-}
+    bool has(const std::string& name) const { return lines_.contains(name); }
 
-Rule read_rule(const YamlReader& value) {
-    YamlMapping mapping = value.mapping(
-        "a rule (a mapping with name: and action:)",
-        {"name", "server_name", "source", "destination", "port", "protocol", "action", "style", "log"});
+  private:
+    std::map<std::string, int> lines_;
+};
+
+Rule read_rule(const YamlReader& value, const NamedSets& sets, const Uses& uses) {
+    constexpr std::string_view wanted = "a rule (a mapping with name: and action:)";
+    YamlMapping mapping = value.mapping(wanted, rule_keys);
     Rule rule;
     rule.line = value.line();
     rule.column = value.column();
     rule.name = read_name(mapping.at("name"));
-    if (const YamlReader* source = mapping.find("source")) rule.sources = read_cidrs(*source);
-    if (const YamlReader* destination = mapping.find("destination"))
-        rule.destinations = read_cidrs(*destination);
-    if (const YamlReader* port = mapping.find("port")) rule.ports = read_ports(*port);
-    if (const YamlReader* protocol = mapping.find("protocol")) rule.protocols = read_protocols(*protocol);
-    if (const YamlReader* names = mapping.find("server_name")) rule.server_names = read_patterns(*names);
-    rule.outcome = read_outcome(mapping);
+    bool any = false;
+    rule.when = read_conditions(mapping, sets, &any);
+    const YamlReader* use = mapping.find("use");
+    if (use == nullptr) {
+        rule.outcome = read_outcome(mapping);
+        return rule;
+    }
+    for (std::string_view key : {"action", "style", "log"}) {
+        if (const YamlReader* other = mapping.find(key)) {
+            other->fail("expected use: without " + std::string(key) +
+                        ": (the profile's rows have it), found both");
+        }
+    }
+    rule.use = use->text("the name of a profile or a group");
+    auto found = uses.find(rule.use);
+    if (found == uses.end()) {
+        std::vector<std::string_view> known;
+        for (const auto& [name, unused] : uses)
+            known.push_back(name);
+        use->fail("expected the name of a profile or a group, found " + quote(rule.use) +
+                  YamlReader::suggestion(rule.use, known));
+    }
+    rule.profiles = found->second;
     return rule;
 }
 
-std::vector<Rule> read_rules(const YamlReader& value) {
+std::vector<Rule> read_rules(const YamlReader& value, const NamedSets& sets, const Uses& uses,
+                             RuleNames& names) {
     std::vector<Rule> rules;
-    std::map<std::string, int> lines;  // of each name
     for (const YamlReader& entry : value.mappings("a list of rules")) {
-        Rule rule = read_rule(entry);
-        auto [first, is_new] = lines.emplace(rule.name, rule.line);
-        if (!is_new) {
-            entry.fail("expected a name of its own for each rule, found " + quote(rule.name) +
-                       " again (first on line " + std::to_string(first->second) + ")");
-        }
-        rules.push_back(std::move(rule));
+        rules.push_back(read_rule(entry, sets, uses));
+        names.add(rules.back(), entry);
     }
     return rules;
 }
 
+// Of a profile, a group or a row.
+std::string read_short_name(const YamlReader& value) {
+    constexpr std::string_view wanted = "a name of 1 to 31 characters of printable ASCII without a slash";
+    std::string name = value.text(wanted);
+    bool fits = std::ranges::all_of(name, [](char c) { return c >= 0x20 && c < 0x7f && c != '/'; });
+    if (name.empty() || name.size() > profile_name_bytes_max || !fits) value.fail_expecting(wanted);
+    return name;
+}
+
+Rule read_row(const YamlReader& value, const std::string& profile, std::size_t number, const NamedSets& sets,
+              const RuleNames& names) {
+    YamlMapping mapping = value.mapping("a row (a mapping with action:)", row_keys);
+    Rule row;
+    row.line = value.line();
+    row.column = value.column();
+    bool any = false;
+    row.when = read_conditions(mapping, sets, &any);
+    if (row.when.empty() && !any) value.fail("expected a condition in a row, or match: any, found neither");
+    row.outcome = read_outcome(mapping);
+    const YamlReader* name = mapping.find("name");
+    std::string default_rows = any ? "any" : row.when.uncategorized ? "uncategorized" : "";
+    if (name != nullptr) {
+        row.name = profile + "/" + read_short_name(*name);
+    } else if (!default_rows.empty() && !names.has(profile + "/" + default_rows)) {
+        row.name = profile + "/" + default_rows;
+    } else {
+        row.name = profile + "/" + std::to_string(number);
+    }
+    return row;
+}
+
+Profile read_profile(const YamlReader& value, const NamedSets& sets, RuleNames& names) {
+    YamlMapping mapping =
+        value.mapping("a profile (a mapping with name: and rows:)", {"name", "enforce", "rows"});
+    Profile profile;
+    profile.line = value.line();
+    profile.column = value.column();
+    profile.name = read_short_name(mapping.at("name"));
+    if (const YamlReader* enforce = mapping.find("enforce")) profile.enforce = enforce->flag();
+    for (const YamlReader& entry : mapping.at("rows").mappings("a list of rows")) {
+        profile.rows.push_back(read_row(entry, profile.name, profile.rows.size() + 1, sets, names));
+        names.add(profile.rows.back(), entry);
+    }
+    return profile;
+}
+
+void add_use(Uses& uses, const std::string& name, std::vector<std::size_t> profiles,
+             const YamlReader& entry) {
+    if (!uses.emplace(name, std::move(profiles)).second) {
+        entry.fail("expected a name of its own for each profile and group, found " + quote(name) + " again");
+    }
+}
+
+std::vector<Profile> read_profiles(const YamlReader& value, const NamedSets& sets, Uses& uses,
+                                   RuleNames& names) {
+    std::vector<Profile> profiles;
+    for (const YamlReader& entry : value.mappings("a list of profiles")) {
+        profiles.push_back(read_profile(entry, sets, names));
+        add_use(uses, profiles.back().name, {profiles.size() - 1}, entry);
+    }
+    return profiles;
+}
+
+void read_groups(const YamlReader& value, Uses& uses) {
+    const Uses profiles = uses;  // a group holds profiles, no groups
+    for (const YamlReader& entry : value.mappings("a list of groups")) {
+        YamlMapping mapping =
+            entry.mapping("a group (a mapping with name: and profiles:)", {"name", "profiles"});
+        std::vector<std::size_t> numbers;
+        for (const YamlReader& profile : mapping.at("profiles").entries("a profile's name")) {
+            auto found = profiles.find(profile.text("a profile's name"));
+            if (found == profiles.end()) profile.fail_expecting("the name of a profile above");
+            if (std::ranges::find(numbers, found->second.front()) != numbers.end()) {
+                profile.fail("expected each profile once in a group, found " + quote(found->first) +
+                             " again");
+            }
+            numbers.push_back(found->second.front());
+        }
+        add_use(uses, read_short_name(mapping.at("name")), std::move(numbers), entry);
+    }
+}
+
 }  // namespace
 
-std::vector<Cidr> read_cidrs(const YamlReader& value) {
-    constexpr std::string_view wanted =
-        "an address or a prefix without host bits, such as 10.0.0.0/8 or 2001:db8::1";
-    std::vector<Cidr> cidrs;
-    for (const YamlReader& entry : value.entries(wanted))
-        cidrs.push_back(entry.parsed(wanted, Cidr::parse));
-    return cidrs;
-}
-
-std::vector<PortRange> read_ports(const YamlReader& value) {
-    constexpr std::string_view wanted = "a port from 1 to 65535, or a range such as 8000-8100";
-    std::vector<PortRange> ports;
-    for (const YamlReader& entry : value.entries(wanted))
-        ports.push_back(entry.parsed(wanted, PortRange::parse));
-    return ports;
-}
-
 Policy read_policy(const YamlReader& section) {
-    YamlMapping mapping =
-        section.mapping("a policy (a mapping with default:)", {"default", "malformed", "rules"});
+    YamlMapping mapping = section.mapping("a policy (a mapping with default:)",
+                                          {"default", "malformed", "sets", "profiles", "groups", "rules"});
     Outcome fallback = read_short_outcome(mapping.at("default"));
     Outcome malformed = malformed_when_silent;
     if (const YamlReader* value = mapping.find("malformed")) malformed = read_short_outcome(*value);
+    NamedSets sets;
+    if (const YamlReader* value = mapping.find("sets")) sets = read_sets(*value);
+    RuleNames names;
+    Uses uses;
+    std::vector<Profile> profiles;
+    if (const YamlReader* value = mapping.find("profiles"))
+        profiles = read_profiles(*value, sets, uses, names);
+    if (const YamlReader* value = mapping.find("groups")) read_groups(*value, uses);
     std::vector<Rule> rules;
-    if (const YamlReader* value = mapping.find("rules")) rules = read_rules(*value);
-    return Policy(std::move(rules), fallback, malformed);
+    if (const YamlReader* value = mapping.find("rules")) rules = read_rules(*value, sets, uses, names);
+    return Policy(std::move(rules), fallback, malformed, std::move(profiles));
 }
 
 }  // namespace sluice::policy

@@ -1,18 +1,16 @@
 #pragma once
 // The `policy:` section of a configuration file, read.
+#include "policy/conditions_file.h"
 #include "policy/policy.h"
 #include "policy/yaml_reader.h"
 
 namespace sluice::policy {
 
-inline constexpr std::size_t rule_name_bytes_max =
-    63;  // fits the flow table's column of 64 bytes with its NUL
+// Fits the flow table's column of 64 bytes with its NUL; and so do a profile's and its row's with a slash.
+inline constexpr std::size_t rule_name_bytes_max = 63;
+inline constexpr std::size_t profile_name_bytes_max = 31;
 
 // Reads the mapping under `policy:`; throws FileError. See docs/configuration.md for the format.
 Policy read_policy(const YamlReader& section);
-
-// Readers that other sections share.
-std::vector<Cidr> read_cidrs(const YamlReader& value);
-std::vector<PortRange> read_ports(const YamlReader& value);
 
 }  // namespace sluice::policy

@@ -42,14 +42,6 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row[b.size()];
 }
 
-std::string suggestion(std::string_view key, std::initializer_list<std::string_view> keys) {
-    constexpr std::size_t typos_max = 2;
-    if (key.size() > 64) return "";
-    auto nearest = std::ranges::min_element(keys, {}, [&](auto known) { return edit_distance(key, known); });
-    if (nearest == keys.end() || edit_distance(key, *nearest) > typos_max) return "";
-    return " (did you mean " + std::string(*nearest) + "?)";
-}
-
 // What yaml-cpp lets pass but must not: it takes byte 0x04 for the end of the file, silently, and it reports
 // tabs in the indentation as something else.
 void check_bytes(const std::string& file, const std::string& text) {
@@ -163,6 +155,10 @@ bool YamlReader::is_mapping() const {
     return node_.IsMap();
 }
 
+bool YamlReader::is_scalar() const {
+    return node_.IsScalar();
+}
+
 std::string YamlReader::text(std::string_view wanted) const {
     if (!node_.IsScalar()) fail_expecting(wanted);
     return node_.Scalar();
@@ -212,7 +208,36 @@ std::vector<YamlReader> YamlReader::mappings(std::string_view wanted) const {
     return readers;
 }
 
+std::vector<std::pair<YamlReader, YamlReader>> YamlReader::pairs(std::string_view wanted) const {
+    if (!node_.IsMap()) fail_expecting(wanted);
+    std::vector<std::pair<YamlReader, YamlReader>> pairs;
+    std::vector<std::string> seen;
+    for (const auto& pair : node_) {
+        YamlReader key = below(pair.first, pair.first.Mark());
+        std::string text = key.text("a key");
+        if (std::ranges::find(seen, text) != seen.end()) {
+            key.fail("expected each key once, found " + quote(text) + " again");
+        }
+        seen.push_back(std::move(text));
+        pairs.emplace_back(std::move(key), below(pair.second, pair.first.Mark()));
+    }
+    return pairs;
+}
+
+std::string YamlReader::suggestion(std::string_view word, Keys names) {
+    constexpr std::size_t typos_max = 2;
+    if (word.size() > 64) return "";
+    auto nearest =
+        std::ranges::min_element(names, {}, [&](auto known) { return edit_distance(word, known); });
+    if (nearest == names.end() || edit_distance(word, *nearest) > typos_max) return "";
+    return " (did you mean " + std::string(*nearest) + "?)";
+}
+
 YamlMapping YamlReader::mapping(std::string_view wanted, std::initializer_list<std::string_view> keys) const {
+    return mapping(wanted, Keys(keys.begin(), keys.size()));
+}
+
+YamlMapping YamlReader::mapping(std::string_view wanted, Keys keys) const {
     if (!node_.IsMap()) fail_expecting(wanted);
     YamlMapping mapping(*this, std::string(wanted));
     mapping.add_pairs(*this, keys, false);
@@ -221,8 +246,7 @@ YamlMapping YamlReader::mapping(std::string_view wanted, std::initializer_list<s
 
 // `merged`: the pairs come from a merge key, and a key that is there already wins (YAML merge key type,
 // 2005).
-void YamlMapping::add_pairs(const YamlReader& from, std::initializer_list<std::string_view> keys,
-                            bool merged) {
+void YamlMapping::add_pairs(const YamlReader& from, Keys keys, bool merged) {
     std::vector<std::string> seen;
     std::optional<YamlReader> base;
     for (const auto& pair : from.node_) {
@@ -236,8 +260,8 @@ void YamlMapping::add_pairs(const YamlReader& from, std::initializer_list<std::s
         if (key == "<<" && !merged) {
             base = value;
         } else if (std::ranges::find(keys, key) == keys.end()) {
-            key_reader.fail("expected " + join({keys.begin(), keys.size()}) + ", found " + quote(key) +
-                            suggestion(key, keys));
+            key_reader.fail("expected " + join(keys) + ", found " + quote(key) +
+                            YamlReader::suggestion(key, keys));
         } else if (find(key) == nullptr) {
             entries_.emplace_back(std::move(key), std::move(value));
         }
@@ -245,7 +269,7 @@ void YamlMapping::add_pairs(const YamlReader& from, std::initializer_list<std::s
     if (base) merge(*base, keys);
 }
 
-void YamlMapping::merge(const YamlReader& from, std::initializer_list<std::string_view> keys) {
+void YamlMapping::merge(const YamlReader& from, Keys keys) {
     constexpr std::string_view wanted = "a mapping, or a list of them, to merge";
     std::vector<YamlReader> bases{from};
     if (!from.is_mapping()) bases = from.mappings(wanted);

@@ -25,6 +25,7 @@ class FileError : public std::runtime_error {
 };
 
 class YamlMapping;
+using Keys = std::span<const std::string_view>;
 
 // One value of a file, and where it stands. Every reading function throws FileError.
 class YamlReader {
@@ -40,13 +41,17 @@ class YamlReader {
     [[noreturn]] void fail_expecting(std::string_view wanted) const;
 
     bool is_mapping() const;
+    bool is_scalar() const;
     std::string text(std::string_view wanted) const;                   // a scalar, as written
     bool flag() const;                                                 // true or false, nothing else
     std::uint64_t number(std::uint64_t min, std::uint64_t max) const;  // decimal, or hexadecimal after 0x
     std::size_t word(std::span<const std::string_view> words) const;   // which of them
     std::vector<YamlReader> entries(std::string_view wanted) const;    // a list, not empty, or one scalar
     std::vector<YamlReader> mappings(std::string_view wanted) const;   // a list of mappings, perhaps empty
+    YamlMapping mapping(std::string_view wanted, Keys keys) const;
     YamlMapping mapping(std::string_view wanted, std::initializer_list<std::string_view> keys) const;
+    // A mapping whose keys the file chooses, each of them once.
+    std::vector<std::pair<YamlReader, YamlReader>> pairs(std::string_view wanted) const;
 
     // A scalar that `parse` (from text to an optional) understands.
     template <typename Parse>
@@ -55,6 +60,9 @@ class YamlReader {
         if (!value) fail_expecting(wanted);
         return *std::move(value);
     }
+
+    // "the word is nearly NAME": " (did you mean NAME?)", else empty.
+    static std::string suggestion(std::string_view word, Keys names);
 
   private:
     friend class YamlMapping;
@@ -78,8 +86,8 @@ class YamlMapping {
   private:
     friend class YamlReader;
     YamlMapping(YamlReader self, std::string wanted) : self_(std::move(self)), wanted_(std::move(wanted)) {}
-    void add_pairs(const YamlReader& from, std::initializer_list<std::string_view> keys, bool merged);
-    void merge(const YamlReader& from, std::initializer_list<std::string_view> keys);
+    void add_pairs(const YamlReader& from, Keys keys, bool merged);
+    void merge(const YamlReader& from, Keys keys);
 
     YamlReader self_;
     std::string wanted_;

@@ -134,7 +134,8 @@ std::size_t TcpSocket::bytes_readable() const {
 }
 
 void TcpSocket::shutdown_write() {
-    if (::shutdown(descriptor_, SHUT_WR) != 0) fail("shutdown");
+    // A reset may have come first: who receives hears of it.
+    if (::shutdown(descriptor_, SHUT_WR) != 0 && errno != ENOTCONN) fail("shutdown");
 }
 
 void TcpSocket::close() {

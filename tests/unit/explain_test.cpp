@@ -92,14 +92,15 @@ TEST_F(Explain, JsonIsOneObjectOnOneLine) {
         "rule "
         "matches\"],\"passed_over\":[\"partners (line 6): server_name (none) does not match\",\"no-ssh (line "
         "7): "
-        "port 80 does not match\",\"lab (line 8): destination 2001:db8::1 does not match\"]}\n");
+        "port 80 does not match\",\"lab (line 8): destination 2001:db8::1 does not match\"],"
+        "\"shadowed\":[]}\n");
 }
 
 TEST_F(Explain, AServerNameThatTheProtocolCannotCarryIsAMistake) {
     Result result = run({"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:22", "--protocol",
                          "ssh", "--server-name", "www.example.com"});
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_EQ(result.err, "sluice explain: error: --server-name: only tls carries one, not ssh\n");
+    EXPECT_EQ(result.err, "sluice explain: error: --server-name: only tls and http carry one, not ssh\n");
 }
 
 TEST_F(Explain, AMalformedHelloIsDeniedByAddressEvenWhereMalformedIsAllowed) {

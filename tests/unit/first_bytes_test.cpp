@@ -19,7 +19,7 @@ TEST(FirstBytes, TellsTheProtocolByItsFirstWord) {
     EXPECT_EQ(classify("GET / HTTP/1.1\r\n"), Protocol::http);
     EXPECT_EQ(classify("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Protocol::http);
     EXPECT_EQ(classify("\x13garbage"), Protocol::other);
-    EXPECT_EQ(classify("EHLO me\r\n"), Protocol::other);
+    EXPECT_EQ(classify("EHLO me\r\n"), Protocol::smtp);
 }
 
 TEST(FirstBytes, EveryPrefixOfASignatureIsUndecided) {
@@ -46,6 +46,17 @@ TEST(FirstBytes, AnotherTlsRecordBeforeTheHandshakeIsMalformed) {
     EXPECT_EQ(classify("\x17\x03\x03"), Protocol::malformed);
     EXPECT_EQ(classify("\x14\x02"), Protocol::other);
     EXPECT_EQ(classify("\x80\x2e\x01\x03\x01"), Protocol::other);
+}
+
+TEST(FirstBytes, AnSshVersionIsTheWholeFirstLine) {
+    auto version = [](std::string_view text) {
+        return read_ssh_version({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    };
+    EXPECT_EQ(version("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\nmore"), "2.0-OpenSSH_9.2p1 Debian-2");
+    EXPECT_EQ(version("SSH-1.99-old\n"), "1.99-old");
+    EXPECT_EQ(version("SSH-2.0-OpenSSH_9.2p1\r"), std::nullopt);
+    EXPECT_EQ(version("SSH-"), std::nullopt);
+    EXPECT_EQ(version("SSH-" + std::string(300, 'x')), std::string(251, 'x'));
 }
 
 }  // namespace

@@ -42,10 +42,10 @@ TEST(Lint, AnAlertCannotBeSentWithoutTls) {
               "3:3 rule \"a\" has style: alert, but its protocol: leaves TLS out; such flows get a reset\n");
 }
 
-TEST(Lint, ANameNeedsTls) {
-    EXPECT_EQ(
-        warnings("- {name: a, protocol: http, server_name: 'exact:a', action: deny}\n"),
-        "3:3 rule \"a\" never matches: only TLS carries a server name, and its protocol: leaves TLS out\n");
+TEST(Lint, ANameNeedsTlsOrHttp) {
+    EXPECT_EQ(warnings("- {name: a, protocol: ssh, server_name: 'exact:a', action: deny}\n"),
+              "3:3 rule \"a\" never matches: only TLS and HTTP carry a server name, and its protocol: leaves "
+              "both out\n");
 }
 
 TEST(Lint, AnUnescapedDotInARegexIsHardlyMeant) {

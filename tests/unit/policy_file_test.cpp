@@ -42,12 +42,12 @@ rules:
     EXPECT_EQ(ads.name, "ads");
     EXPECT_EQ(ads.line, 5);
     EXPECT_EQ(ads.column, 5);
-    EXPECT_EQ(ads.server_names.size(), 2u);
-    EXPECT_EQ(ads.sources.size(), 2u);
-    EXPECT_EQ(ads.destinations.size(), 1u);
-    EXPECT_EQ(ads.ports[1].to_string(), "8000-8100");
-    EXPECT_EQ(ads.protocols.size(), 5u);
-    EXPECT_EQ(ads.protocols[3], Protocol::server_first);
+    EXPECT_EQ(ads.when.server_names.at(0)->patterns().size(), 2u);
+    EXPECT_EQ(ads.when.sources.at(0)->prefixes().size(), 2u);
+    EXPECT_EQ(ads.when.destinations.at(0)->prefixes().size(), 1u);
+    EXPECT_EQ(ads.when.ports[1].to_string(), "8000-8100");
+    EXPECT_EQ(ads.when.protocols.size(), 5u);
+    EXPECT_EQ(ads.when.protocols[3], Protocol::server_first);
     EXPECT_EQ(ads.outcome.style, DenyStyle::alert);
     EXPECT_FALSE(ads.outcome.log);
     EXPECT_EQ(policy.rules()[1].outcome.action, Action::allow);
@@ -77,8 +77,8 @@ rules:
 )");
     EXPECT_EQ(policy.rules()[1].name, "two");
     EXPECT_EQ(policy.rules()[1].outcome.style, DenyStyle::drop);
-    EXPECT_EQ(policy.rules()[1].sources[0].to_string(), "10.0.0.0/8");
-    EXPECT_EQ(policy.rules()[1].destinations[0].to_string(), "10.0.0.0/8");
+    EXPECT_EQ(policy.rules()[1].when.sources.at(0)->prefixes()[0].to_string(), "10.0.0.0/8");
+    EXPECT_EQ(policy.rules()[1].when.destinations.at(0)->prefixes()[0].to_string(), "10.0.0.0/8");
 }
 
 struct Mistake {
@@ -109,7 +109,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"default: deny\ndefault: allow\n",
                 "2:1: error: expected each key once, found \"default\" again"},
         Mistake{"default: deny\nrule: []\n",
-                "2:1: error: expected default, malformed or rules, found \"rule\" (did you mean rules?)"},
+                "2:1: error: expected default, malformed, sets, profiles, groups or rules, found \"rule\" "
+                "(did you mean rules?)"},
         Mistake{"default: deny\n[a]: b\n", "2:1: error: expected a key, found a list"},
         Mistake{"default: deny\nrules: none\n", "2:8: error: expected a list of rules, found \"none\""},
         Mistake{"default: deny\nrules:\n", "2:1: error: expected a list of rules, found nothing"},
@@ -145,16 +146,16 @@ INSTANTIATE_TEST_SUITE_P(
     Keys, RuleMistake,
     testing::Values(
         Mistake{"server-name: \"exact:a\"",
-                "27: error: expected name, server_name, source, destination, port, protocol, action, style "
-                "or log, found "
+                "27: error: expected name, server_name, source, destination, port, protocol, ech, alpn, ja4, "
+                "ssh_version, time, match, any_of, not, action, use, style or log, found "
                 "\"server-name\" (did you mean server_name?)"},
         Mistake{"name: b", "27: error: expected each key once, found \"name\" again"},
         Mistake{"log: yes", "32: error: expected true or false, found \"yes\""},
         Mistake{"style: rst", "34: error: expected reset, drop, alert or close, found \"rst\""},
         Mistake{"protocol: quic",
-                "37: error: expected tls, http, ssh, server-first or other, found \"quic\""},
+                "37: error: expected tls, http, ssh, smtp, server-first or other, found \"quic\""},
         Mistake{"protocol: malformed",
-                "37: error: expected tls, http, ssh, server-first or other, found \"malformed\""},
+                "37: error: expected tls, http, ssh, smtp, server-first or other, found \"malformed\""},
         Mistake{"port: https",
                 "33: error: expected a port from 1 to 65535, or a range such as 8000-8100, found \"https\""},
         Mistake{"port: [443, 0]",
@@ -185,8 +186,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "colon)"},
         Mistake{"<<: 1", "31: error: expected a mapping, or a list of them, to merge, found \"1\""},
         Mistake{"<<: {<<: {log: true}}",
-                "32: error: expected name, server_name, source, destination, port, protocol, action, style "
-                "or log, found "
+                "32: error: expected name, server_name, source, destination, port, protocol, ech, alpn, ja4, "
+                "ssh_version, time, match, any_of, not, action, use, style or log, found "
                 "\"<<\""}));
 
 TEST(PolicyFile, ARuleNeedsANameOfItsOwnAndAnAction) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "policy/conditions_file.h"
 #include "policy/policy.h"
 
 namespace sluice::policy {
@@ -12,15 +13,29 @@ constexpr Outcome deny{Action::deny, DenyStyle::reset, true};
 constexpr Outcome deny_by_drop{Action::deny, DenyStyle::drop, false};
 
 Facts facts(Protocol protocol, std::string_view server_name = {}) {
-    return {Endpoint::parse("10.1.2.3:40000").value(), Endpoint::parse("192.0.2.1:443").value(), protocol,
-            server_name};
+    Facts facts;
+    facts.source = Endpoint::parse("10.1.2.3:40000").value();
+    facts.destination = Endpoint::parse("192.0.2.1:443").value();
+    facts.protocol = protocol;
+    facts.server_name = server_name;
+    return facts;
 }
 
-Rule rule(std::string name, Outcome outcome) {
+Rule rule(std::string name, Outcome outcome, const std::string& conditions = "") {
     Rule rule;
     rule.name = std::move(name);
     rule.outcome = outcome;
+    if (conditions.empty()) return rule;
+    YamlReader reader = YamlReader::parse("rule", "{" + conditions + "}");
+    rule.when = read_conditions(reader.mapping("conditions", condition_keys), {});
     return rule;
+}
+
+template <typename... Rules>
+Policy policy_of(Outcome fallback, Outcome malformed, Rules... rules) {
+    std::vector<Rule> all;
+    (all.push_back(std::move(rules)), ...);
+    return Policy(std::move(all), fallback, malformed);
 }
 
 TEST(Rule, WithoutConditionsHoldsForEveryFlow) {
@@ -30,22 +45,16 @@ TEST(Rule, WithoutConditionsHoldsForEveryFlow) {
 }
 
 TEST(Rule, AnyEntryOfAConditionSuffices) {
-    Rule any;
-    any.sources = {Cidr::parse("172.16.0.0/12").value(), Cidr::parse("10.0.0.0/8").value()};
-    any.ports = {PortRange::parse("80").value(), PortRange::parse("400-500").value()};
-    any.protocols = {Protocol::ssh, Protocol::tls};
-    any.server_names = {NamePattern::parse("exact:a").value(),
-                        NamePattern::parse("suffix:example.com").value()};
+    Rule any = rule("any", allow,
+                    "source: [172.16.0.0/12, 10.0.0.0/8], port: [80, 400-500], protocol: [ssh, tls], "
+                    "server_name: ['exact:a', 'suffix:example.com']");
     EXPECT_TRUE(any.matches(facts(Protocol::tls, "www.example.com")));
 }
 
 TEST(Rule, AllConditionsMustHoldAndTheFirstThatDoesNotIsNamed) {
-    Rule all;
-    all.sources = {Cidr::parse("10.0.0.0/8").value()};
-    all.destinations = {Cidr::parse("192.0.2.0/24").value()};
-    all.ports = {PortRange::parse("443").value()};
-    all.protocols = {Protocol::tls};
-    all.server_names = {NamePattern::parse("suffix:example.com").value()};
+    Rule all = rule("all", allow,
+                    "source: 10.0.0.0/8, destination: 192.0.2.0/24, port: 443, protocol: tls, "
+                    "server_name: 'suffix:example.com'");
     Facts good = facts(Protocol::tls, "example.com");
     EXPECT_EQ(all.unmet(good), std::nullopt);
 
@@ -69,11 +78,9 @@ TEST(Rule, AllConditionsMustHoldAndTheFirstThatDoesNotIsNamed) {
 }
 
 TEST(Policy, TheFirstRuleThatMatchesDecides) {
-    Rule narrow = rule("narrow", deny_by_drop);
-    narrow.server_names = {NamePattern::parse("exact:www.example.com").value()};
-    Rule wide = rule("wide", allow);
-    wide.server_names = {NamePattern::parse("suffix:example.com").value()};
-    Policy policy({narrow, wide}, deny, deny);
+    Policy policy =
+        policy_of(deny, deny, rule("narrow", deny_by_drop, "server_name: 'exact:www.example.com'"),
+                  rule("wide", allow, "server_name: 'suffix:example.com'"));
 
     Verdict verdict = policy.judge(facts(Protocol::tls, "www.example.com"));
     EXPECT_EQ(verdict.rule, "narrow");
@@ -84,7 +91,7 @@ TEST(Policy, TheFirstRuleThatMatchesDecides) {
 }
 
 TEST(Policy, WhatNoRuleMatchesGetsTheDefault) {
-    Policy policy({}, deny_by_drop, allow);
+    Policy policy = policy_of(deny_by_drop, allow);
     Verdict verdict = policy.judge(facts(Protocol::server_first));
     EXPECT_EQ(verdict.rule, "default");
     EXPECT_FALSE(verdict.allowed());
@@ -92,38 +99,36 @@ TEST(Policy, WhatNoRuleMatchesGetsTheDefault) {
 }
 
 TEST(Policy, AMalformedHelloIsNotSavedByARuleThatAllows) {
-    Rule all = rule("all", allow);
-    Rule tls = rule("tls", allow);
-    tls.protocols = {Protocol::tls};
-    Policy policy({all, tls}, allow, deny_by_drop);
+    Policy policy = policy_of(allow, deny_by_drop, rule("all", allow), rule("tls", allow, "protocol: tls"));
     Verdict verdict = policy.judge(facts(Protocol::malformed, "example.com"));
     EXPECT_EQ(verdict.rule, "malformed");
     EXPECT_EQ(verdict.outcome.style, DenyStyle::drop);
 }
 
 TEST(Policy, MalformedAllowDoesNotOpenWhatARuleShutsByAddressPortOrProtocol) {
-    Rule first = rule("earlier-allow", allow);
-    first.sources = {Cidr::parse("10.1.2.3").value()};
-    Rule by_source = rule("by-source", deny_by_drop);
-    by_source.sources = {Cidr::parse("10.0.0.0/8").value()};
-    EXPECT_EQ(Policy({first, by_source}, allow, allow).judge(facts(Protocol::malformed)).rule, "by-source");
-
-    Rule by_protocol = rule("no-tls-there", deny);
-    by_protocol.protocols = {Protocol::tls};
-    by_protocol.ports = {PortRange::parse("443").value()};
-    EXPECT_EQ(Policy({by_protocol}, allow, allow).judge(facts(Protocol::malformed)).rule, "no-tls-there");
-
-    by_protocol.protocols = {Protocol::ssh};
-    EXPECT_EQ(Policy({by_protocol}, deny, allow).judge(facts(Protocol::malformed)).rule, "malformed");
+    auto judge = [](Rule rule, Facts facts) {
+        return std::string(policy_of(allow, allow, std::move(rule)).judge(facts).rule);
+    };
+    Facts malformed = facts(Protocol::malformed);
+    EXPECT_EQ(policy_of(allow, allow, rule("earlier-allow", allow, "source: 10.1.2.3"),
+                        rule("by-source", deny_by_drop, "source: 10.0.0.0/8"))
+                  .judge(malformed)
+                  .rule,
+              "by-source");
+    EXPECT_EQ(judge(rule("no-tls-there", deny, "protocol: tls, port: 443"), malformed), "no-tls-there");
+    EXPECT_EQ(judge(rule("no-ssh", deny, "protocol: ssh, port: 443"), malformed), "malformed");
+    malformed.began_as = Protocol::http;
+    EXPECT_EQ(judge(rule("no-http", deny, "protocol: http"), malformed), "no-http");
+    EXPECT_EQ(judge(rule("no-tls", deny, "protocol: tls"), malformed), "malformed");
 }
 
 TEST(Policy, AMalformedHelloHasNoNameToBeJudgedBy) {
-    Rule by_name = rule("by-name", deny);
-    by_name.server_names = {NamePattern::parse("glob:**").value()};
-    Policy policy({by_name}, deny, allow);
-    Verdict verdict = policy.judge(facts(Protocol::malformed, "example.com"));
-    EXPECT_EQ(verdict.rule, "malformed");
-    EXPECT_TRUE(verdict.allowed());
+    for (const char* name : {"'glob:**'", "none"}) {
+        Policy policy = policy_of(deny, allow, rule("by-name", deny, std::string("server_name: ") + name));
+        Verdict verdict = policy.judge(facts(Protocol::malformed, "example.com"));
+        EXPECT_EQ(verdict.rule, "malformed");
+        EXPECT_TRUE(verdict.allowed());
+    }
 }
 
 }  // namespace

@@ -226,7 +226,7 @@ void Agent::run() {
     log_.event("ready", [&](text::JsonObject& line) {
         line.add("version", options_.version);
         line.add("interfaces", shared_.config.capture.interfaces);
-        line.add("rules", shared_.config.policy->rules().size());
+        line.add("rules", shared_.config.policy->steps().size());
         line.add("workers", worker_count_);
         if (!sockmap_test_.empty()) line.add("sockmap_test", sockmap_test_);
         line.add("flows_max", shared_.flows_max);
@@ -279,7 +279,7 @@ void Agent::reload() {
         if (!error.empty()) line.add("error", error);
         if (needs_restart)
             line.add("warning", "only the policy was read again: other changes need a restart");
-        line.add("rules", shared_.policy.load()->rules().size());
+        line.add("rules", shared_.policy.load()->steps().size());
     });
     ::sd_notify(0, "READY=1");
 }
@@ -395,7 +395,7 @@ void Agent::write_record() {
     record_.log_lines_lost = log_.lines_lost();
     static_assert(static_cast<int>(SpliceChoice::packet) == SPLICE_MODE_packet);
     record_.splice_configured = static_cast<__u8>(shared_.config.splice);
-    record_.policy_rules = static_cast<__u32>(shared_.policy.load()->rules().size());
+    record_.policy_rules = static_cast<__u32>(shared_.policy.load()->steps().size());
     std::strncpy(record_.sockmap_test, sockmap_test_.c_str(), sizeof record_.sockmap_test - 1);
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);

@@ -14,7 +14,8 @@ struct Signature {
 
 // RFC 8446 5.1: a handshake record; any other record does not belong there, but some servers skip it and take
 // the ClientHello behind. RFC 4253 4.2; methods of RFC 9110 9.1, RFC 5789 and RFC 4918, then the preface of
-// RFC 9113 3.4. A method counts with the space that must follow it.
+// RFC 9113 3.4; RFC 5321 4.1.1.1 and RFC 2033 4.1, of clients that do not wait for the greeting. A method and
+// a command count with the space that must follow them.
 constexpr std::array signatures = {
     Signature{"\x16", policy::Protocol::tls},           Signature{"\x14\x03", policy::Protocol::malformed},
     Signature{"\x15\x03", policy::Protocol::malformed}, Signature{"\x17\x03", policy::Protocol::malformed},
@@ -25,6 +26,10 @@ constexpr std::array signatures = {
     Signature{"OPTIONS ", policy::Protocol::http},      Signature{"CONNECT ", policy::Protocol::http},
     Signature{"TRACE ", policy::Protocol::http},        Signature{"PATCH ", policy::Protocol::http},
     Signature{"PROPFIND ", policy::Protocol::http},     Signature{"PRI * HTTP/2.0", policy::Protocol::http},
+
+    Signature{"EHLO ", policy::Protocol::smtp},         Signature{"HELO ", policy::Protocol::smtp},
+    Signature{"LHLO ", policy::Protocol::smtp},         Signature{"ehlo ", policy::Protocol::smtp},
+    Signature{"helo ", policy::Protocol::smtp},         Signature{"lhlo ", policy::Protocol::smtp},
 };
 
 }  // namespace
@@ -38,6 +43,18 @@ std::optional<policy::Protocol> classify_first_bytes(std::span<const std::uint8_
         signatures, [&](const Signature& signature) { return signature.prefix.starts_with(seen); });
     if (undecided) return std::nullopt;
     return policy::Protocol::other;
+}
+
+std::optional<std::string> read_ssh_version(std::span<const std::uint8_t> bytes) {
+    constexpr std::string_view prefix = "SSH-";
+    std::string_view line(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const bool complete = line.size() >= ssh_version_bytes_max;
+    line = line.substr(0, ssh_version_bytes_max);
+    const std::size_t end = line.find('\n');
+    if (end == line.npos && !complete) return std::nullopt;
+    line = line.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return std::string(line.substr(std::min(prefix.size(), line.size())));
 }
 
 }  // namespace sluice::agent

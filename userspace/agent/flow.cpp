@@ -15,8 +15,8 @@ namespace {
 asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream, SocketPtr& upstream,
                                  Patience& patience) {
     // Wait, without consuming, for the first bytes; judge by what they say.
-    Opening opening = co_await peek(downstream, patience, worker.peek_limits(flow));
-    flow_end end = worker.judge(flow, opening, patience);
+    OpeningPtr opening = co_await peek(downstream, patience, worker.peek_limits(flow));
+    flow_end end = worker.judge(flow, *opening, patience);
     if (end != FLOW_END_live) co_return end;
 
     auto connected = co_await connect_upstream(flow, downstream, patience, worker);
@@ -26,7 +26,7 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
     // A silent client was judged on its address alone. If it speaks before the server does, it is judged
     // again, on what it says: else silence would be a way around every rule on names.
     const auto idle_timeout = worker.config().idle_timeout;
-    if (opening.silent) {
+    if (opening->silent) {
         flow.state = FLOW_STATE_waiting;
         const Speaker first = co_await first_to_speak(downstream, *upstream, patience, idle_timeout);
         if (first == Speaker::nobody)
@@ -36,7 +36,7 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         flow.delivered = first == Speaker::server && !downstream.hung_up;
         if (first == Speaker::server) co_return FLOW_END_live;
         opening = co_await peek(downstream, patience, worker.peek_limits(flow));
-        co_return worker.judge(flow, opening, patience);
+        co_return worker.judge(flow, *opening, patience);
     }
     co_return FLOW_END_live;
 }
@@ -51,8 +51,8 @@ asio::awaitable<flow_end> judge_second_hello(Worker& worker, Flow& flow, Socket&
     flow.delivered = true;
     if (*answer == ServerSays::go_on) co_return FLOW_END_live;
     worker.release(flow);  // a round more than a hold can last
-    Opening opening = co_await peek_second_hello(downstream, patience, worker.peek_limits(flow));
-    co_return worker.judge(flow, opening, patience);
+    OpeningPtr opening = co_await peek_second_hello(downstream, patience, worker.peek_limits(flow));
+    co_return worker.judge(flow, *opening, patience);
 }
 
 asio::awaitable<flow_end> deliver(Worker& worker, Flow& flow, Socket& downstream, Socket& upstream,

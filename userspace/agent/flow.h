@@ -7,7 +7,8 @@
 #include <string>
 
 #include "bpf/flow_abi.h"
-#include "policy/rule.h"
+#include "policy/facts.h"
+#include "policy/outcome.h"
 #include "userspace/agent/patience.h"
 #include "userspace/agent/socket.h"
 #include "userspace/tls/client_hello.h"
@@ -34,9 +35,14 @@ class Flow {
     policy::Protocol protocol = policy::Protocol::other;
     bool judged = false;
     bool delivered = false;  // the server has all that was judged, or has spoken before the client
-    tls::ClientHello hello;  // of TLS flows, as far as it was understood
+    policy::Protocol began_as = policy::Protocol::tls;  // of malformed ones
+    tls::ClientHello hello;                             // of TLS flows, as far as it was understood
+    std::string host;                                   // of HTTP flows: the name in the request
+    std::string ssh_version;                            // of SSH flows
+    std::string ja4;                                    // of TLS flows, once somebody asked
     policy::Outcome outcome;
-    std::string rule;  // a copy: the policy may be replaced while the flow lives
+    std::string rule;        // a copy: the policy may be replaced while the flow lives
+    std::string would_deny;  // the same: a row that is not enforced
     flow_state state = FLOW_STATE_peeking;
     splice_mode mode = SPLICE_MODE_none;
     splice_reason reason = SPLICE_REASON_undecided;
@@ -47,8 +53,10 @@ class Flow {
     std::uint64_t descriptors = 0;  // counted against the process's limit
 
     bool allowed() const { return outcome.action == policy::Action::allow; }
-    std::string_view server_name() const;  // for the policy: empty when there is none
-    flow_record record() const;            // as the flow table has it
+    std::string_view server_name() const;   // for the policy: empty when there is none
+    std::string_view claimed_name() const;  // for people: an IP literal too
+    policy::Facts facts() const;            // points into the flow
+    flow_record record() const;             // as the flow table has it
 };
 
 // The life of one connection, from accept to splice, as a coroutine that owns the client's socket.

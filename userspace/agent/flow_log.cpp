@@ -21,7 +21,7 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("destination", flow.destination.to_string());
     if (!flow.judged) return;
     line.add("protocol", policy::to_string(flow.protocol));
-    line.add("server_name", flow.hello.server_name);
+    line.add("server_name", flow.claimed_name());
     line.add("rule", flow.rule);
     line.add("decision", policy::to_string(flow.outcome.action));
 }
@@ -37,15 +37,19 @@ policy::Endpoint endpoint(const flow_endpoint& endpoint) {
 void log_verdict(Log& log, const Flow& flow) {
     log.event("verdict", [&](text::JsonObject& line) {
         add_identity(line, flow);
+        if (!flow.would_deny.empty()) line.add("would_deny", flow.would_deny);
         if (!flow.allowed()) line.add("style", policy::to_string(flow.outcome.style));
         if (flow.protocol == policy::Protocol::tls) {
             line.add("alpn", flow.hello.alpn);
-            line.add("ja4", tls::ja4(flow.hello));
+            line.add("ja4", flow.ja4.empty() ? tls::ja4(flow.hello) : flow.ja4);
             line.add("ech", tls::to_string(flow.hello.ech));
             line.add("records", flow.hello.records);
             line.add("hello_bytes", flow.hello.bytes);
         } else if (flow.protocol == policy::Protocol::malformed) {
+            line.add("began_as", policy::to_string(flow.began_as));
             line.add("why", flow.hello.why);
+        } else if (flow.protocol == policy::Protocol::ssh) {
+            line.add("ssh_version", flow.ssh_version);
         }
         line.add("peek_ms", milliseconds(flow.times.accepted, flow.times.judged));
     });

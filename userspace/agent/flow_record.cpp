@@ -28,11 +28,31 @@ void copy_text(char (&out)[N], std::string_view text) {
 }  // namespace
 
 std::string_view Flow::server_name() const {
+    if (protocol == policy::Protocol::http) return host;
     return hello.status == tls::HelloStatus::found ? std::string_view(hello.server_name) : std::string_view();
+}
+
+std::string_view Flow::claimed_name() const {
+    return protocol == policy::Protocol::http ? host : hello.server_name;
+}
+
+policy::Facts Flow::facts() const {
+    static_assert(static_cast<int>(policy::Ech::outer) == static_cast<int>(tls::Ech::outer));
+    return {.source = source,
+            .destination = destination,
+            .protocol = protocol,
+            .server_name = server_name(),
+            .began_as = began_as,
+            .ech = static_cast<policy::Ech>(hello.ech),
+            .alpn = hello.alpn,
+            .ja4 = ja4,
+            .ssh_version = ssh_version,
+            .time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())};
 }
 
 flow_record Flow::record() const {
     static_assert(static_cast<int>(policy::Protocol::malformed) == FLOW_PROTOCOL_malformed);
+    static_assert(static_cast<int>(policy::Protocol::smtp) == FLOW_PROTOCOL_smtp);
     flow_record out{};
     out.id = id;
     out.accepted_ns = nanoseconds(times.accepted);
@@ -46,7 +66,7 @@ flow_record Flow::record() const {
     out.mode = static_cast<__u8>(mode);
     out.reason = static_cast<__u8>(reason);
     copy_text(out.rule, rule);
-    copy_text(out.server_name, hello.server_name);
+    copy_text(out.server_name, claimed_name());
     return out;
 }
 

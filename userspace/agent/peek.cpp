@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "userspace/agent/first_bytes.h"
+#include "userspace/agent/http_request.h"
 #include "userspace/agent/peek_until.h"
 
 namespace sluice::agent {
@@ -52,20 +53,43 @@ std::optional<Opening> from_hello(tls::ClientHello hello, const PeekLimits& limi
     return opening;
 }
 
+// The same for the head of an HTTP request.
+std::optional<Opening> from_request(HttpRequest request) {
+    if (request.status == HttpRequest::Status::incomplete) return std::nullopt;
+    if (request.status == HttpRequest::Status::malformed) {
+        Opening opening = trouble(FLOW_END_hello_malformed, {});
+        opening.began_as = policy::Protocol::http;
+        opening.hello.why = request.why;
+        return opening;
+    }
+    Opening opening = protocol(policy::Protocol::http);
+    opening.host = std::move(request.host);
+    return opening;
+}
+
+std::optional<Opening> from_ssh_version(std::optional<std::string> version) {
+    if (!version) return std::nullopt;
+    Opening opening = protocol(policy::Protocol::ssh);
+    opening.ssh_version = std::move(*version);
+    return opening;
+}
+
 // What the bytes so far amount to; nothing when more are needed, and then `bytes_needed` says how many.
 std::optional<Opening> read_opening(Bytes bytes, const PeekLimits& limits, std::size_t& bytes_needed) {
     bytes_needed = bytes.size() + 1;
     const auto kind = classify_first_bytes(bytes);
     if (!kind) return std::nullopt;
     if (*kind == policy::Protocol::malformed) return trouble(FLOW_END_hello_malformed, {});
+    if (*kind == policy::Protocol::http) return from_request(parse_http_request(bytes));
+    if (*kind == policy::Protocol::ssh) return from_ssh_version(read_ssh_version(bytes));
     if (*kind != policy::Protocol::tls) return protocol(*kind);
     tls::ClientHello hello = tls::parse_client_hello(bytes);
     bytes_needed = std::max(bytes_needed, hello.bytes_needed);
     return from_hello(std::move(hello), limits);
 }
 
-// The client will say no more: what it has said must do.
-Opening close_opening(Bytes bytes) {
+// The client will say no more, or there is no room for more: what it has said must do.
+Opening close_opening(Bytes bytes, const PeekLimits& limits) {
     if (bytes.empty()) {
         Opening opening = protocol(policy::Protocol::server_first);
         opening.silent = true;
@@ -73,20 +97,32 @@ Opening close_opening(Bytes bytes) {
     }
     // Half a hello, or too little to tell TLS, HTTP or SSH by: whatever it would have become has rules of its
     // own.
-    return trouble(FLOW_END_hello_incomplete, tls::parse_client_hello(bytes));
+    const auto kind = classify_first_bytes(bytes);
+    const bool is_text = kind == policy::Protocol::http || kind == policy::Protocol::ssh;
+    if (!is_text) return trouble(FLOW_END_hello_incomplete, tls::parse_client_hello(bytes));
+    const bool full = bytes.size() >= limits.hello_bytes_max;
+    Opening opening = trouble(full ? FLOW_END_hello_too_long : FLOW_END_hello_incomplete, {});
+    opening.began_as = *kind;
+    opening.hello.why =
+        *kind == policy::Protocol::http ? "request head does not end" : "version does not end";
+    return opening;
+}
+
+OpeningPtr kept(std::optional<Opening> opening) {
+    return opening ? std::make_unique<Opening>(std::move(*opening)) : nullptr;
 }
 
 }  // namespace
 
-asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits limits) {
+asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits limits) {
     const auto began = Clock::now();
     patience.last_until(began + limits.silence);
-    std::optional<Opening> opening;
+    OpeningPtr opening;
     bool has_spoken = false;
     const Peeked peeked =
         co_await peek_until(socket, socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
             std::size_t bytes_needed = 0;
-            opening = read_opening(bytes, limits, bytes_needed);
+            opening = kept(read_opening(bytes, limits, bytes_needed));
             if (opening) return std::size_t{0};
             if (!std::exchange(has_spoken, true)) {
                 patience.last_until(began + limits.hello_deadline);
@@ -94,22 +130,24 @@ asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits lim
             }
             return bytes_needed;
         });
-    if (peeked.end == Peeked::End::failed) co_return gone();
-    co_return opening ? std::move(*opening) : close_opening(peeked.bytes);
+    if (peeked.end == Peeked::End::failed) co_return kept(gone());
+    if (!opening) opening = kept(close_opening(peeked.bytes, limits));
+    co_return opening;
 }
 
-asio::awaitable<Opening> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits) {
+asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits) {
     patience.last_until(Clock::now() + limits.hello_deadline);
-    std::optional<Opening> opening;
+    OpeningPtr opening;
     const Peeked peeked =
         co_await peek_until(socket, socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
             tls::ClientHello hello = tls::parse_second_client_hello(bytes);
             const std::size_t bytes_needed = std::max(hello.bytes_needed, bytes.size() + 1);
-            opening = from_hello(std::move(hello), limits);
+            opening = kept(from_hello(std::move(hello), limits));
             return opening ? 0 : bytes_needed;
         });
-    if (peeked.end == Peeked::End::failed) co_return gone();
-    co_return opening ? std::move(*opening) : trouble(FLOW_END_hello_incomplete, {});
+    if (peeked.end == Peeked::End::failed) co_return kept(gone());
+    if (!opening) opening = kept(trouble(FLOW_END_hello_incomplete, {}));
+    co_return opening;
 }
 
 }  // namespace sluice::agent

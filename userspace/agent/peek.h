@@ -5,10 +5,12 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "bpf/flow_abi.h"
-#include "policy/rule.h"
+#include "policy/facts.h"
 #include "userspace/agent/patience.h"
 #include "userspace/agent/socket.h"
 #include "userspace/tls/client_hello.h"
@@ -24,17 +26,23 @@ struct PeekLimits {
 
 struct Opening {
     policy::Protocol protocol = policy::Protocol::other;
-    bool silent = false;     // not one byte: judged as server_first
-    bool gone = false;       // the client reset the connection
-    tls::ClientHello hello;  // when it was TLS
+    bool silent = false;      // not one byte: judged as server_first
+    bool gone = false;        // the client reset the connection
+    tls::ClientHello hello;   // when it was TLS
+    std::string host;         // when it was HTTP: the name in the request, canonical, empty if there is none
+    std::string ssh_version;  // when it was SSH
+    policy::Protocol began_as = policy::Protocol::tls;  // when it is malformed
     // hello_malformed, hello_incomplete or hello_too_long: then the protocol is `malformed`.
     flow_end trouble = FLOW_END_live;
 };
 
-asio::awaitable<Opening> peek(Socket& socket, Patience& patience, PeekLimits limits);
+// Never null. On the heap, since a client that is silent costs what its coroutines' frames have room for.
+using OpeningPtr = std::unique_ptr<Opening>;
+
+asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits limits);
 
 // The same for the hello that follows a HelloRetryRequest: nothing but TLS is expected, and silence is too
 // late.
-asio::awaitable<Opening> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits);
+asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits);
 
 }  // namespace sluice::agent

@@ -139,15 +139,18 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     if (patience.ended()) return patience.ended_by();
     if (opening.gone) return FLOW_END_client_gone;
     flow.protocol = opening.protocol;
+    flow.began_as = opening.began_as;
     flow.hello = std::move(opening.hello);
+    flow.host = std::move(opening.host);
+    flow.ssh_version = std::move(opening.ssh_version);
     if (!std::exchange(flow.judged, true)) flow.times.judged = Clock::now();
     const auto policy = shared_.policy.load();
-    const policy::Verdict verdict = policy->judge({.source = flow.source,
-                                                   .destination = flow.destination,
-                                                   .protocol = flow.protocol,
-                                                   .server_name = flow.server_name()});
+    // Two SHA-256: only where somebody looks at it.
+    flow.ja4 = policy->asks_for(policy::Condition::ja4) ? tls::ja4(flow.hello) : std::string();
+    const policy::Verdict verdict = policy->judge(flow.facts());
     flow.outcome = verdict.outcome;
     flow.rule = verdict.rule;
+    flow.would_deny = verdict.would_deny;
     if (flow.outcome.log) log_verdict(shared_.log, flow);
     if (verdict.allowed()) return FLOW_END_live;
     return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;

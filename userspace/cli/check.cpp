@@ -25,7 +25,7 @@ void print_json(const CheckOptions& options, bool ok, const std::string& error, 
         text::JsonObject object(out);
         object.add("file", options.file).add("ok", ok);
         if (policy != nullptr) {
-            object.add("rules", policy->rules().size())
+            object.add("rules", policy->steps().size())
                 .add("default", policy::to_string(policy->fallback().action));
         } else {
             object.add("error", error);
@@ -53,7 +53,7 @@ int check(const CheckOptions& options) {
     if (options.json) {
         print_json(options, true, "", config.policy.get(), warnings);
     } else {
-        std::size_t rules = config.policy->rules().size();
+        std::size_t rules = config.policy->steps().size();
         fmt::print("{}: ok, {} rule{}, default {}\n", options.file, rules, rules == 1 ? "" : "s",
                    policy::to_string(config.policy->fallback().action));
     }

@@ -7,18 +7,19 @@
 #include <string>
 #include <vector>
 
+#include "policy/explanation.h"
 #include "policy/quote.h"
 #include "userspace/agent/config.h"
 #include "userspace/cli/commands.h"
+#include "userspace/cli/utc_time.h"
 #include "userspace/text/json.h"
 #include "userspace/tls/server_name.h"
 
 namespace sluice::cli {
 namespace {
 
-using policy::Condition;
+using policy::Explanation;
 using policy::Facts;
-using policy::Rule;
 
 struct ExplainOptions {
     std::string file;
@@ -26,23 +27,21 @@ struct ExplainOptions {
     std::string source;
     std::string destination;
     std::string protocol;
+    std::string ech = "none";
+    std::vector<std::string> alpn;
+    std::string ja4;
+    std::string ssh_version;
+    std::string time;
     bool json = false;
 };
 
-// Facts own no text: the name is kept beside them.
+// Facts own no text: it is kept beside them, or in the options.
 struct Question {
     Facts facts;
     std::string server_name;
     std::string_view name_note;     // why the name counts as none
     std::string_view capture_note;  // why the policy is never asked about this flow
     bool protocol_assumed = false;
-};
-
-struct Explanation {
-    policy::Verdict verdict;
-    const Rule* rule = nullptr;  // null: `default` or `malformed` decided
-    std::vector<std::string> because;
-    std::vector<std::string> passed_over;
 };
 
 // Thrown for a mistake on the command line: exit code 2.
@@ -62,6 +61,28 @@ void read_server_name(const ExplainOptions& options, Question& question) {
     throw UsageError("--server-name: expected a name that a hello may carry, found " +
                      policy::quote(options.server_name) + " (" + std::string(mistake) +
                      "); such a hello is malformed");
+}
+
+void read_time(const ExplainOptions& options, Facts& facts) {
+    facts.time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    if (options.time.empty()) return;
+    auto time = read_utc_time(options.time);
+    if (!time) {
+        throw UsageError("--time: expected a time in UTC such as 2026-11-22T08:30:00Z, found " +
+                         policy::quote(options.time));
+    }
+    facts.time = *time;
+}
+
+void read_hello(const ExplainOptions& options, Facts& facts) {
+    auto word = std::ranges::find(policy::ech_words, options.ech);
+    if (word == policy::ech_words.end()) {
+        throw UsageError("--ech: expected none, grease or outer, found " + policy::quote(options.ech));
+    }
+    facts.ech = static_cast<policy::Ech>(word - policy::ech_words.begin());
+    facts.alpn = options.alpn;
+    facts.ja4 = options.ja4;
+    facts.ssh_version = options.ssh_version;
 }
 
 Question read_question(const ExplainOptions& options) {
@@ -84,97 +105,36 @@ Question read_question(const ExplainOptions& options) {
         facts.protocol = options.server_name.empty() ? policy::Protocol::other : policy::Protocol::tls;
     } else {
         auto word = std::ranges::find(policy::protocol_words, options.protocol);
-        if (word == policy::protocol_words.end()) {
-            throw UsageError("--protocol: expected tls, http, ssh, server-first, other or malformed, found " +
-                             policy::quote(options.protocol));
+        if (word == policy::protocol_words.end() || options.protocol == "unknown") {
+            throw UsageError(
+                "--protocol: expected tls, http, ssh, smtp, server-first, other or malformed, found " +
+                policy::quote(options.protocol));
         }
         facts.protocol = static_cast<policy::Protocol>(word - policy::protocol_words.begin());
     }
-    const bool can_have_name =
-        facts.protocol == policy::Protocol::tls || facts.protocol == policy::Protocol::malformed;
+    const bool can_have_name = facts.protocol == policy::Protocol::tls ||
+                               facts.protocol == policy::Protocol::http ||
+                               facts.protocol == policy::Protocol::malformed;
     if (!options.server_name.empty() && !can_have_name) {
-        throw UsageError("--server-name: only tls carries one, not " + options.protocol);
+        throw UsageError("--server-name: only tls and http carry one, not " + options.protocol);
     }
+    read_hello(options, facts);
+    read_time(options, facts);
     return question;
-}
-
-// The fact that a condition is about, as text.
-std::string fact(Condition condition, const Question& question) {
-    const Facts& facts = question.facts;
-    switch (condition) {
-        case Condition::source:
-            return "source " + facts.source.address.to_string();
-        case Condition::destination:
-            return "destination " + facts.destination.address.to_string();
-        case Condition::port:
-            return "port " + std::to_string(facts.destination.port);
-        case Condition::protocol:
-            return "protocol " + std::string(to_string(facts.protocol));
-        case Condition::server_name:
-            if (facts.protocol == policy::Protocol::malformed) return "server_name (unknown: malformed)";
-            return "server_name " + (question.server_name.empty() ? "(none)" : question.server_name);
-    }
-    return "";
-}
-
-// Each condition of a rule that matches, with the entry that made it hold.
-std::vector<std::string> reasons(const Rule& rule, const Question& question) {
-    const Facts& facts = question.facts;
-    std::vector<std::string> reasons;
-    auto add = [&](Condition condition, const auto& entries, auto holds, auto text) {
-        auto entry = std::ranges::find_if(entries, holds);
-        if (entry == entries.end()) return;
-        reasons.push_back(fact(condition, question) + " matches " + std::string(text(*entry)));
-    };
-    auto as_text = [](const auto& entry) { return entry.to_string(); };
-    add(
-        Condition::source, rule.sources, [&](const auto& e) { return e.contains(facts.source.address); },
-        as_text);
-    add(
-        Condition::destination, rule.destinations,
-        [&](const auto& e) { return e.contains(facts.destination.address); }, as_text);
-    add(
-        Condition::port, rule.ports, [&](const auto& e) { return e.contains(facts.destination.port); },
-        as_text);
-    // The rule matches, so whichever protocols it asks for include this one (tls, for malformed).
-    bool malformed = facts.protocol == policy::Protocol::malformed;
-    policy::Protocol protocol = malformed ? policy::Protocol::tls : facts.protocol;
-    add(
-        Condition::protocol, rule.protocols, [&](policy::Protocol e) { return e == protocol; },
-        [](policy::Protocol e) { return to_string(e); });
-    add(
-        Condition::server_name, rule.server_names,
-        [&](const auto& e) { return e.matches(facts.server_name); }, [](const auto& e) { return e.text(); });
-    if (reasons.empty()) reasons.push_back("the rule has no conditions");
-    return reasons;
-}
-
-// judge() decides; this only tells how it came to that.
-Explanation explain(const policy::Policy& policy, const Question& question) {
-    Explanation explanation;
-    explanation.verdict = policy.judge(question.facts);
-    for (const Rule& rule : policy.rules()) {
-        if (rule.name == explanation.verdict.rule) {
-            explanation.rule = &rule;
-            explanation.because = reasons(rule, question);
-            return explanation;
-        }
-        std::optional<Condition> unmet = rule.unmet(question.facts);
-        explanation.passed_over.push_back(
-            fmt::format("{} (line {}): {}", rule.name, rule.line,
-                        unmet ? fact(*unmet, question) + " does not match"
-                              : "a rule that allows is not asked for a malformed hello"));
-    }
-    explanation.because.push_back(policy.rules().empty() ? "there are no rules" : "no rule matches");
-    return explanation;
 }
 
 void print_text(const Explanation& explanation, const Question& question) {
     const policy::Outcome& outcome = explanation.verdict.outcome;
     auto row = [](std::string_view title, std::string_view value) { fmt::print("{:<13}{}\n", title, value); };
     row("decision", to_string(outcome.action));
-    std::string where = explanation.rule ? fmt::format(" (line {})", explanation.rule->line) : "";
+    const policy::Step* decider = explanation.decider;
+    std::string where = decider != nullptr ? fmt::format(" (line {})", decider->rule->line) : "";
     row("rule", std::string(explanation.verdict.rule) + where);
+    if (decider != nullptr && decider->profile != nullptr) {
+        row("profile", fmt::format("{} (line {})", decider->profile->name, decider->profile->line));
+        row("used by", fmt::format("{} (line {})", decider->user->name, decider->user->line));
+    }
+    if (!explanation.verdict.would_deny.empty()) row("would deny", explanation.verdict.would_deny);
     if (!explanation.verdict.allowed()) row("style", to_string(outcome.style));
     row("log", outcome.log ? "yes" : "no");
     row("protocol", std::string(to_string(question.facts.protocol)) +
@@ -185,6 +145,8 @@ void print_text(const Explanation& explanation, const Question& question) {
         row("because", reason);
     for (const std::string& rule : explanation.passed_over)
         row("passed over", rule);
+    for (const std::string& rule : explanation.shadowed)
+        row("shadowed", rule);
 }
 
 void print_json(const Explanation& explanation, const Question& question) {
@@ -193,7 +155,12 @@ void print_json(const Explanation& explanation, const Question& question) {
     {
         text::JsonObject object(out);
         object.add("decision", to_string(outcome.action)).add("rule", explanation.verdict.rule);
-        if (explanation.rule != nullptr) object.add("line", explanation.rule->line);
+        const policy::Step* decider = explanation.decider;
+        if (decider != nullptr) object.add("line", decider->rule->line);
+        if (decider != nullptr && decider->profile != nullptr) {
+            object.add("profile", decider->profile->name).add("used_by", decider->user->name);
+        }
+        if (!explanation.verdict.would_deny.empty()) object.add("would_deny", explanation.verdict.would_deny);
         if (!explanation.verdict.allowed()) object.add("style", to_string(outcome.style));
         object.add("log", outcome.log)
             .add("source", question.facts.source.address.to_string())
@@ -202,7 +169,8 @@ void print_json(const Explanation& explanation, const Question& question) {
             .add("server_name", question.server_name)
             .add("captured", question.capture_note.empty())
             .add("because", explanation.because)
-            .add("passed_over", explanation.passed_over);
+            .add("passed_over", explanation.passed_over)
+            .add("shadowed", explanation.shadowed);
     }
     fmt::print("{}\n", fmt::to_string(out));
 }
@@ -234,7 +202,7 @@ int run(const ExplainOptions& options) {
         question.facts.server_name = question.server_name;
         agent::Config config = agent::read_config(options.file);
         question.capture_note = why_not_captured(config.capture, question.facts);
-        Explanation explanation = explain(*config.policy, question);
+        Explanation explanation = policy::explain(*config.policy, question.facts);
         options.json ? print_json(explanation, question) : print_text(explanation, question);
         return 0;
     } catch (const UsageError& error) {
@@ -258,11 +226,20 @@ void add_explain(CLI::App& app, int& exit_code) {
         ->type_name("IP:PORT")
         ->required();
     command
-        ->add_option(
-            "--protocol", options->protocol,
-            "tls, http, ssh, server-first, other or malformed; without it tls if a server name is given, "
-            "else other")
+        ->add_option("--protocol", options->protocol,
+                     "tls, http, ssh, smtp, server-first, other or malformed; without it tls if a server "
+                     "name is given, "
+                     "else other")
         ->type_name("WORD");
+    command->add_option("--ech", options->ech, "none (default), grease or outer")->type_name("WORD");
+    command->add_option("--alpn", options->alpn, "what the client offers: h2,http/1.1")
+        ->type_name("ID,...")
+        ->delimiter(',');
+    command->add_option("--ja4", options->ja4, "fingerprint of the ClientHello")->type_name("JA4");
+    command->add_option("--ssh-version", options->ssh_version, "of the client, without SSH-: 2.0-OpenSSH_9.2")
+        ->type_name("TEXT");
+    command->add_option("--time", options->time, "in UTC, such as 2026-11-22T08:30:00Z; now if not given")
+        ->type_name("TIME");
     command->add_flag("--json", options->json, "one JSON object instead of text");
     command->callback([options, &exit_code] { exit_code = run(*options); });
     command->footer("Exits 0 whatever the decision, 1 when the file is wrong, 2 when the question is.");

@@ -1,0 +1,112 @@
+#include "policy/conditions.h"
+
+#include <algorithm>
+
+namespace sluice::policy {
+namespace {
+
+bool offers_alpn(const std::vector<std::string>& wanted, const Facts& facts) {
+    return std::ranges::any_of(wanted, [&](const std::string& id) {
+        return id == no_alpn ? facts.alpn.empty() : std::ranges::find(facts.alpn, id) != facts.alpn.end();
+    });
+}
+
+bool has_address(const std::vector<std::shared_ptr<const AddressSet>>& sets, const IpAddress& address) {
+    return std::ranges::any_of(sets, [&](const auto& set) { return set->contains(address); });
+}
+
+}  // namespace
+
+bool Conditions::has(Condition condition) const {
+    switch (condition) {
+        case Condition::source:
+            return !sources.empty();
+        case Condition::destination:
+            return !destinations.empty();
+        case Condition::port:
+            return !ports.empty();
+        case Condition::protocol:
+            return !protocols.empty();
+        case Condition::ech:
+            return !ech.empty();
+        case Condition::match:
+            return uncategorized;
+        case Condition::time:
+            return !times.empty();
+        case Condition::alpn:
+            return !alpn.empty();
+        case Condition::ja4:
+            return !ja4.empty();
+        case Condition::ssh_version:
+            return !ssh_versions.empty();
+        case Condition::server_name:
+            return asks_for_name();
+        case Condition::any_of:
+            return !any_of.empty();
+        case Condition::none_of:
+            return !none_of.empty();
+    }
+    return false;
+}
+
+bool Conditions::holds(Condition condition, const Facts& facts) const {
+    bool is_tls = facts.protocol == Protocol::tls;
+    switch (condition) {
+        case Condition::source:
+            return has_address(sources, facts.source.address);
+        case Condition::destination:
+            return has_address(destinations, facts.destination.address);
+        case Condition::port:
+            return std::ranges::any_of(ports,
+                                       [&](auto range) { return range.contains(facts.destination.port); });
+        case Condition::protocol:
+            return std::ranges::find(protocols, facts.claimed_protocol()) != protocols.end();
+        case Condition::ech:
+            return is_tls && std::ranges::find(ech, facts.ech) != ech.end();
+        case Condition::match:
+            return !facts.is_malformed() && !facts.server_name.empty() && !facts.categorized;
+        case Condition::time:
+            return std::ranges::any_of(times,
+                                       [&](const auto& window) { return window.contains(facts.time); });
+        case Condition::alpn:
+            return is_tls && offers_alpn(alpn, facts);
+        case Condition::ja4:
+            return is_tls && std::ranges::any_of(ja4, [&](const auto& p) { return p.matches(facts.ja4); });
+        case Condition::ssh_version:
+            return facts.protocol == Protocol::ssh && std::ranges::any_of(ssh_versions, [&](const auto& p) {
+                       return p.matches(facts.ssh_version);
+                   });
+        case Condition::server_name:
+            if (facts.is_malformed()) return false;
+            if (facts.server_name.empty()) return no_server_name;
+            return std::ranges::any_of(server_names,
+                                       [&](const auto& p) { return p->matches(facts.server_name); });
+        case Condition::any_of:
+            return std::ranges::any_of(any_of, [&](const Conditions& c) { return c.hold(facts); });
+        case Condition::none_of:
+            return std::ranges::none_of(none_of, [&](const Conditions& c) { return c.hold(facts); });
+    }
+    return false;
+}
+
+std::optional<Condition> Conditions::unmet(const Facts& facts) const {
+    for (std::size_t i = 0; i < condition_words.size(); ++i) {
+        auto condition = static_cast<Condition>(i);
+        if (has(condition) && !holds(condition, facts)) return condition;
+    }
+    return std::nullopt;
+}
+
+bool Conditions::empty() const {
+    for (std::size_t i = 0; i < condition_words.size(); ++i) {
+        if (has(static_cast<Condition>(i))) return false;
+    }
+    return true;
+}
+
+bool Conditions::ask_for(Condition condition) const {
+    auto within = [&](const Conditions& c) { return c.ask_for(condition); };
+    return has(condition) || std::ranges::any_of(any_of, within) || std::ranges::any_of(none_of, within);
+}
+
+}  // namespace sluice::policy

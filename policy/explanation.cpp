@@ -1,0 +1,181 @@
+#include "policy/explanation.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice::policy {
+namespace {
+
+std::string text_or(std::string_view text, std::string_view none) {
+    return std::string(text.empty() ? none : text);
+}
+
+std::string alpn_text(const Facts& facts) {
+    std::string text;
+    for (const std::string& id : facts.alpn)
+        text += (text.empty() ? "" : ",") + id;
+    return text_or(text, "(none)");
+}
+
+// The fact that a condition is about.
+std::string fact(Condition condition, const Conditions& when, const Facts& facts) {
+    std::string word(to_string(condition));
+    switch (condition) {
+        case Condition::source:
+            return word + " " + facts.source.address.to_string();
+        case Condition::destination:
+            return word + " " + facts.destination.address.to_string();
+        case Condition::port:
+            return word + " " + std::to_string(facts.destination.port);
+        case Condition::protocol:
+            return word + " " + std::string(to_string(facts.protocol));
+        case Condition::ech:
+            return word + " " + std::string(to_string(facts.ech));
+        case Condition::alpn:
+            return word + " " + alpn_text(facts);
+        case Condition::ja4:
+            return word + " " + text_or(facts.ja4, "(none)");
+        case Condition::ssh_version:
+            return word + " " + text_or(facts.ssh_version, "(none)");
+        case Condition::time:
+            return word + " " + when.times.front().clock_at(facts.time);
+        case Condition::server_name:
+        case Condition::match:
+            if (facts.is_malformed()) return word + " (unknown: malformed)";
+            return word + " " + text_or(facts.server_name, "(none)");
+        case Condition::any_of:
+        case Condition::none_of:
+            break;
+    }
+    return word;
+}
+
+template <typename Set>
+std::string with_name(std::string entry, const Set& set) {
+    return set.name().empty() ? entry : entry + " of set " + set.name();
+}
+
+std::string address_entry(const std::vector<std::shared_ptr<const AddressSet>>& sets,
+                          const IpAddress& address) {
+    for (const auto& set : sets) {
+        if (const Cidr* prefix = set->find(address)) return with_name(prefix->to_string(), *set);
+    }
+    return "";
+}
+
+std::string name_entry(const Conditions& when, const Facts& facts) {
+    if (facts.server_name.empty()) return "none";
+    for (const auto& set : when.server_names) {
+        if (const NamePattern* pattern = set->find(facts.server_name))
+            return with_name(pattern->text(), *set);
+    }
+    return "";
+}
+
+std::string text_entry(const std::vector<TextPattern>& patterns, std::string_view text) {
+    auto entry = std::ranges::find_if(patterns, [&](const auto& p) { return p.matches(text); });
+    return entry == patterns.end() ? "" : entry->text();
+}
+
+std::string entry_that_holds(Condition condition, const Conditions& when, const Facts& facts) {
+    switch (condition) {
+        case Condition::source:
+            return address_entry(when.sources, facts.source.address);
+        case Condition::destination:
+            return address_entry(when.destinations, facts.destination.address);
+        case Condition::port: {
+            auto holds = [&](const PortRange& range) { return range.contains(facts.destination.port); };
+            return std::ranges::find_if(when.ports, holds)->to_string();
+        }
+        case Condition::protocol:
+            return std::string(to_string(facts.claimed_protocol()));
+        case Condition::server_name:
+            return name_entry(when, facts);
+        case Condition::ja4:
+            return text_entry(when.ja4, facts.ja4);
+        case Condition::ssh_version:
+            return text_entry(when.ssh_versions, facts.ssh_version);
+        case Condition::match:
+            return "uncategorized";
+        case Condition::ech:
+        case Condition::alpn:
+        case Condition::time:
+        case Condition::any_of:
+        case Condition::none_of:
+            break;
+    }
+    return "";
+}
+
+void add_reasons(const Conditions& when, const Facts& facts, std::vector<std::string>& out) {
+    for (std::size_t i = 0; i < condition_words.size(); ++i) {
+        auto condition = static_cast<Condition>(i);
+        if (!when.has(condition)) continue;
+        if (condition == Condition::none_of) {
+            out.push_back("nothing under not holds");
+            continue;
+        }
+        std::string entry = entry_that_holds(condition, when, facts);
+        out.push_back(fact(condition, when, facts) + (entry.empty() ? " holds" : " matches " + entry));
+    }
+}
+
+std::string unmet_text(Condition condition, const Conditions& when, const Facts& facts) {
+    if (condition == Condition::none_of) return "what is under not holds";
+    if (condition == Condition::any_of) return "nothing under any_of holds";
+    return fact(condition, when, facts) + " does not match";
+}
+
+std::string place(const Rule& rule) {
+    return rule.name + " (line " + std::to_string(rule.line) + ")";
+}
+
+// Why a step did not decide.
+std::string passed_over(const Step& step, const Facts& facts) {
+    if (auto unmet = step.rule->unmet(facts)) {
+        return place(*step.rule) + ": " + unmet_text(*unmet, step.rule->when, facts);
+    }
+    if (!Policy::is_asked(step, facts)) {
+        return place(*step.rule) + ": a rule that allows is not asked for a malformed hello";
+    }
+    return place(*step.rule) + ": would " + std::string(to_string(step.rule->outcome.action)) +
+           ", but profile " + step.profile->name + " is not enforced";
+}
+
+}  // namespace
+
+Explanation explain(const Policy& policy, const Facts& facts) {
+    Explanation out;
+    out.verdict = policy.judge(facts);
+    const Rule* absent_user = nullptr;  // its profiles' rows are told of in one line
+    for (const Step& step : policy.steps()) {
+        bool matches = step.matches(facts) && Policy::is_asked(step, facts);
+        if (out.decider != nullptr) {
+            if (matches) {
+                out.shadowed.push_back(place(*step.rule) + ": would " +
+                                       std::string(to_string(step.rule->outcome.action)));
+            }
+        } else if (matches && step.enforced()) {
+            out.decider = &step;
+        } else if (step.user != nullptr && !step.user->matches(facts)) {
+            if (std::exchange(absent_user, step.user) == step.user) continue;
+            const Conditions& when = step.user->when;
+            out.passed_over.push_back(place(*step.user) + ": " + unmet_text(*when.unmet(facts), when, facts));
+        } else {
+            out.passed_over.push_back(passed_over(step, facts));
+        }
+    }
+    if (out.decider == nullptr) {
+        out.because.push_back(policy.steps().empty() ? "there are no rules" : "no rule matches");
+        return out;
+    }
+    if (out.decider->user != nullptr) add_reasons(out.decider->user->when, facts, out.because);
+    add_reasons(out.decider->rule->when, facts, out.because);
+    if (out.because.empty()) {
+        out.because.push_back(out.decider->profile != nullptr ? "the row is for any flow"
+                                                              : "the rule has no conditions");
+    }
+    return out;
+}
+
+}  // namespace sluice::policy

@@ -1,0 +1,40 @@
+#pragma once
+// What becomes of a flow.
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace sluice::policy {
+
+enum class Action : std::uint8_t { allow, deny };
+inline constexpr std::array<std::string_view, 2> action_words{"allow", "deny"};
+constexpr std::string_view to_string(Action action) {
+    return action_words[static_cast<std::size_t>(action)];
+}
+
+enum class DenyStyle : std::uint8_t {
+    reset,  // TCP RST
+    drop,   // the client hears nothing
+    alert,  // TLS alert access_denied, then FIN; RST when the flow is not TLS
+    close,  // FIN
+};
+inline constexpr std::array<std::string_view, 4> deny_style_words{"reset", "drop", "alert", "close"};
+constexpr std::string_view to_string(DenyStyle style) {
+    return deny_style_words[static_cast<std::size_t>(style)];
+}
+
+struct Outcome {
+    Action action = Action::deny;
+    DenyStyle style = DenyStyle::reset;
+    bool log = true;
+};
+
+struct Verdict {
+    Outcome outcome;
+    std::string_view rule;  // the rule's name, or "default" or "malformed"
+    // The row of a profile with `enforce: false` that would have denied this flow, which passes.
+    std::string_view would_deny{};
+    bool allowed() const { return outcome.action == Action::allow; }
+};
+
+}  // namespace sluice::policy

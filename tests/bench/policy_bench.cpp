@@ -1,0 +1,141 @@
+// How long a policy takes to decide, and that it allocates nothing meanwhile.
+//
+//   policy_bench [RULES [DECISIONS]]
+//
+// Three policies of RULES (1,000) rules: each rule with names of its own; each with a source of its own; and
+// a mixture of all conditions. Names and addresses are drawn at random, half of them match some rule. Exits 1
+// when deciding allocated memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "policy/policy_file.h"
+
+namespace {
+
+std::atomic<std::size_t> allocations = 0;
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+    std::free(memory);
+}
+
+namespace {
+
+using namespace sluice::policy;
+using Random = std::mt19937_64;
+
+std::size_t below(Random& random, std::size_t n) {
+    return std::uniform_int_distribution<std::size_t>(0, n - 1)(random);
+}
+
+std::string address(std::size_t i) {
+    return fmt::format("10.{}.{}.{}", i >> 16 & 255, i >> 8 & 255, i & 255);
+}
+
+std::string rule_by_name(std::size_t i) {
+    return fmt::format(
+        "server_name: ['suffix:site{}.example.com', 'exact:www.host{}.example', 'glob:*.cdn{}.example']", i,
+        i, i);
+}
+
+std::string rule_by_source(std::size_t i) {
+    return fmt::format("source: [{}, {}]", address(i * 7), address(i * 7 + 3));
+}
+
+std::string mixed_rule(std::size_t i) {
+    switch (i % 5) {
+        case 0:
+            return rule_by_source(i) + fmt::format(", port: {}", 1000 + i);
+        case 1:
+            return rule_by_name(i) + ", time: {days: mon-sun, zone: UTC}";
+        case 2:
+            return fmt::format("server_name: 're:n[0-9]+\\.r{}\\.example', not: {{port: 80}}", i);
+        case 3:
+            return fmt::format("protocol: ssh, ssh_version: '2.0-x{}*', destination: {}", i, address(i));
+        default:
+            return fmt::format("alpn: p{}, ja4: 't13d{}*', server_name: 'suffix:j{}.example'", i, i, i);
+    }
+}
+
+Policy policy_of(std::size_t rules, std::string (*rule)(std::size_t)) {
+    std::string text = "default: deny\nrules:\n";
+    for (std::size_t i = 0; i < rules; ++i)
+        text += fmt::format("- {{name: r{}, {}, action: allow}}\n", i, rule(i));
+    return read_policy(YamlReader::parse("bench", text));
+}
+
+std::string random_name(Random& random, std::size_t rules) {
+    const std::size_t i = below(random, rules * 2);
+    switch (below(random, 4)) {
+        case 0:
+            return fmt::format("a.b.site{}.example.com", i);
+        case 1:
+            return fmt::format("www.host{}.example", i);
+        case 2:
+            return fmt::format("img.cdn{}.example", i);
+        default:
+            return fmt::format("n{}.r{}.example", i, i);
+    }
+}
+
+bool measure(std::string_view title, const Policy& policy, std::size_t rules, std::size_t decisions) {
+    using Clock = std::chrono::steady_clock;
+    Random random(1);
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < decisions; ++i)
+        names.push_back(random_name(random, rules));
+    const std::vector<std::string> alpn = {"h2", "http/1.1"};
+    std::vector<Facts> flows(decisions);
+    for (std::size_t i = 0; i < decisions; ++i) {
+        flows[i].source = {IpAddress::parse(address(below(random, rules * 14))).value(), 40000};
+        flows[i].destination = {IpAddress::parse(address(below(random, rules))).value(), 443};
+        flows[i].protocol = Protocol::tls;
+        flows[i].server_name = names[i];
+        flows[i].alpn = alpn;
+        flows[i].ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
+        flows[i].time = std::chrono::sys_seconds(std::chrono::seconds(1'800'000'000));
+    }
+    std::vector<std::int64_t> times(decisions);
+    std::size_t allowed = 0;
+    for (std::size_t i = 0; i < decisions; ++i)
+        allowed += policy.judge(flows[i]).allowed();  // RE2 builds its automata
+    const std::size_t before = allocations.load();
+    for (std::size_t i = 0; i < decisions; ++i) {
+        const auto begin = Clock::now();
+        allowed += policy.judge(flows[i]).allowed();
+        times[i] = (Clock::now() - begin).count();
+    }
+    const std::size_t made = allocations.load() - before;
+    std::ranges::sort(times);
+    fmt::print("{:<18} {:>6} rules  p50 {:>6} ns  p99 {:>6} ns  {:>3} % allowed  {} allocations\n", title,
+               rules, times[decisions / 2], times[decisions * 99 / 100], allowed * 50 / decisions, made);
+    return made == 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::size_t rules = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
+    const std::size_t decisions = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 100'000;
+    bool ok = measure("names", policy_of(rules, rule_by_name), rules, decisions);
+    ok = measure("sources", policy_of(rules, rule_by_source), rules, decisions) && ok;
+    ok = measure("all conditions", policy_of(rules, mixed_rule), rules, decisions) && ok;
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,89 @@
+// The JSON Schema for editors says yes to what the agent reads, and no to the mistakes that an editor can
+// see.
+#include <gtest/gtest.h>
+
+#include "policy/conditions_file.h"
+#include "tests/support/process.h"
+#include "tests/support/temporary_directory.h"
+#include "userspace/agent/config.h"
+
+namespace sluice::test {
+namespace {
+
+const std::string schema_path = SLUICE_SOURCE_DIR "/packaging/sluice.schema.json";
+
+Finished validate(const std::string& file) {
+    return run_process({"python3", SLUICE_SOURCE_DIR "/tests/schema.py", schema_path, file});
+}
+
+constexpr const char* head = "capture: {interfaces: lan0}\npolicy:\n  default: deny\n";
+
+// Every key of a policy at least once.
+constexpr const char* everything =
+    R"(capture: {interfaces: [lan0, lan1], ports: [443, 8000-8100], exclude: {sources: 10.0.0.1}}
+peek: {silence_ms: 100}
+policy:
+  default: {action: deny, style: drop, log: false}
+  malformed: deny
+  sets:
+    names: {updates: ['suffix:debian.org', 're:cdn[0-9]+\.example\.com'], one: 'exact:a.example'}
+    addresses: {lab: [10.1.0.0/16, 'fd00:1::/64']}
+    times: {office: {days: mon-fri, hours: ['08:00-12:00', '13:00-18:00'], zone: Europe/Berlin}}
+  profiles:
+    - name: base
+      enforce: false
+      rows:
+        - {name: first, server_name: [set:updates, none, 'glob:*.b.example'], source: set:lab, action: allow}
+        - {ech: [grease, outer], alpn: h2, ja4: 't13*', protocol: tls, action: deny, style: alert}
+        - {ssh_version: '2.0-*', time: [set:office, {days: [sat, sun], zone: UTC}], action: allow, log: false}
+        - {match: uncategorized, action: deny}
+        - {match: any, action: allow}
+  groups:
+    - {name: all, profiles: [base]}
+  rules:
+    - {name: hand over, port: [443, 80-90], not: {destination: 192.0.2.0/24, any_of: [{port: 443}]}, use: all}
+    - {name: smtp, protocol: [smtp, server-first, http, ssh, other], any_of: {source: 10.0.0.0/8}, action: allow}
+)";
+
+TEST(Schema, TheShippedConfigurationFits) {
+    const Finished result = validate(SLUICE_SOURCE_DIR "/packaging/sluice.yaml");
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+}
+
+TEST(Schema, WhatTheAgentReadsFits) {
+    const TemporaryDirectory directory;
+    EXPECT_NO_THROW(agent::parse_config("everything", everything));
+    const Finished result = validate(directory.write("everything.yaml", everything));
+    EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+}
+
+TEST(Schema, EveryConditionIsInIt) {
+    const std::string schema = read_file(schema_path);
+    for (const std::string_view key : policy::condition_keys)
+        EXPECT_NE(schema.find("\"" + std::string(key) + "\":"), std::string::npos) << key;
+}
+
+TEST(Schema, MistakesDoNotFitAndTheAgentAgrees) {
+    const TemporaryDirectory directory;
+    for (const char* mistake : {
+             "  rule: []\n",
+             "  rules: [{name: a}]\n",
+             "  rules: [{name: a, action: permit}]\n",
+             "  rules: [{name: a, action: allow, style: drop}]\n",
+             "  rules: [{name: a, server_name: example.com, action: allow}]\n",
+             "  rules: [{name: a, port: [], action: allow}]\n",
+             "  rules: [{name: a, port: 70000, action: allow}]\n",
+             "  rules: [{name: a, action: allow, use: b}]\n",
+             "  rules: [{name: a, time: {days: monday, zone: UTC}, action: allow}]\n",
+             "  rules: [{name: a, not: {}, action: allow}]\n",
+             "  profiles: [{name: a/b, rows: []}]\n",
+             "  profiles: [{name: a, rows: [{action: allow}]}]\n",
+         }) {
+        const std::string text = std::string(head) + mistake;
+        EXPECT_THROW(agent::parse_config("mistake", text), policy::FileError) << mistake;
+        EXPECT_EQ(validate(directory.write("mistake.yaml", text)).exit_code, 1) << mistake;
+    }
+}
+
+}  // namespace
+}  // namespace sluice::test
