@@ -19,7 +19,7 @@ namespace sluice::policy {
 // Rows of bits; equal ones are kept once.
 class BitRows {
   public:
-    static constexpr std::size_t words_max = 32;  // a policy with more than 2048 steps has blocks
+    static constexpr std::size_t words_max = 256;  // a policy with more than 16384 steps has blocks
     using Row = std::vector<std::uint64_t>;
 
     explicit BitRows(std::size_t words) : words_(words) {}

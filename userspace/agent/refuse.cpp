@@ -52,7 +52,8 @@ asio::awaitable<void> close_gently(Socket& socket, Patience& patience) {
 asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why, Patience& patience) {
     const auto style = is_denial(why) ? flow.outcome.style : policy::DenyStyle::reset;
     const bool speaks_tls =
-        flow.protocol == policy::Protocol::tls || flow.protocol == policy::Protocol::malformed;
+        flow.protocol == policy::Protocol::tls ||
+        (flow.protocol == policy::Protocol::malformed && flow.began_as == policy::Protocol::tls);
     switch (style) {
         case policy::DenyStyle::drop:
             downstream.vanish();
