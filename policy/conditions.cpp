@@ -31,6 +31,10 @@ bool Conditions::has(Condition condition) const {
             return !ech.empty();
         case Condition::match:
             return uncategorized;
+        case Condition::list:
+            return !lists.empty();
+        case Condition::category:
+            return !categories.empty();
         case Condition::time:
             return !times.empty();
         case Condition::alpn:
@@ -64,7 +68,12 @@ bool Conditions::holds(Condition condition, const Facts& facts) const {
         case Condition::ech:
             return is_tls && std::ranges::find(ech, facts.ech) != ech.end();
         case Condition::match:
-            return !facts.is_malformed() && !facts.server_name.empty() && !facts.categorized;
+            return facts.is_uncategorized();
+        case Condition::list:
+            return !facts.is_malformed() && !(facts.lists & lists.lists).empty();
+        case Condition::category:
+            return (!facts.is_malformed() && !(facts.lists & categories.lists).empty()) ||
+                   (categories.uncategorized && facts.is_uncategorized());
         case Condition::time:
             return std::ranges::any_of(times,
                                        [&](const auto& window) { return window.contains(facts.time); });
@@ -107,6 +116,23 @@ bool Conditions::empty() const {
 bool Conditions::ask_for(Condition condition) const {
     auto within = [&](const Conditions& c) { return c.ask_for(condition); };
     return has(condition) || std::ranges::any_of(any_of, within) || std::ranges::any_of(none_of, within);
+}
+
+std::optional<std::size_t> Conditions::list_of(const Facts& facts) const {
+    if (auto list = (facts.lists & lists.lists).first()) return list;
+    if (auto list = (facts.lists & categories.lists).first()) return list;
+    for (const Conditions& alternative : any_of) {
+        if (!alternative.hold(facts)) continue;
+        if (auto list = alternative.list_of(facts)) return list;
+    }
+    return std::nullopt;
+}
+
+bool Conditions::hold_uncategorized(const Facts& facts) const {
+    if (!facts.is_uncategorized()) return false;
+    return uncategorized || categories.uncategorized || std::ranges::any_of(any_of, [&](const Conditions& c) {
+               return c.hold(facts) && c.hold_uncategorized(facts);
+           });
 }
 
 }  // namespace sluice::policy

@@ -10,6 +10,7 @@
 
 #include "policy/address_set.h"
 #include "policy/facts.h"
+#include "policy/list_condition.h"
 #include "policy/name_patterns.h"
 #include "policy/text_pattern.h"
 #include "policy/time_window.h"
@@ -24,6 +25,8 @@ enum class Condition : std::uint8_t {
     protocol,
     ech,
     match,
+    list,
+    category,
     time,
     alpn,
     ja4,
@@ -32,9 +35,9 @@ enum class Condition : std::uint8_t {
     any_of,
     none_of,
 };
-inline constexpr std::array<std::string_view, 13> condition_words{
-    "source", "destination", "port",        "protocol",    "ech",    "match", "time",
-    "alpn",   "ja4",         "ssh_version", "server_name", "any_of", "not"};
+inline constexpr std::array<std::string_view, 15> condition_words{
+    "source", "destination", "port", "protocol",    "ech",         "match",  "list", "category",
+    "time",   "alpn",        "ja4",  "ssh_version", "server_name", "any_of", "not"};
 constexpr std::string_view to_string(Condition condition) {
     return condition_words[static_cast<std::size_t>(condition)];
 }
@@ -59,17 +62,24 @@ struct Conditions {
     std::vector<TextPattern> ja4;
     std::vector<TextPattern> ssh_versions;
     std::vector<TimeWindow> times;
-    bool uncategorized = false;       // a name that no category knows
+    bool uncategorized = false;  // `match`: a name that no list knows
+    ListCondition lists;
+    ListCondition categories;
     std::vector<Conditions> any_of;   // one of these must hold
     std::vector<Conditions> none_of;  // none of these may hold
 
     bool asks_for_name() const { return no_server_name || !server_names.empty(); }
+    bool asks_for_lists() const { return uncategorized || !lists.empty() || !categories.empty(); }
+    bool needs_name() const { return (!server_names.empty() && !no_server_name) || asks_for_lists(); }
     bool has(Condition condition) const;
     bool empty() const;                                        // has none
     std::optional<Condition> unmet(const Facts& facts) const;  // the first condition that does not hold
     bool hold(const Facts& facts) const { return !unmet(facts); }
     // Here or within.
     bool ask_for(Condition condition) const;
+    // The list by which they hold, or whether it is that no list knows the name. REQUIRES that they hold.
+    std::optional<std::size_t> list_of(const Facts& facts) const;
+    bool hold_uncategorized(const Facts& facts) const;
 
   private:
     bool holds(Condition condition, const Facts& facts) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "policy/lists_file.h"
 #include "policy/quote.h"
 
 namespace sluice::policy {
@@ -183,6 +184,8 @@ Conditions read_nested(const YamlMapping& mapping, const NamedSets& sets, bool* 
                        unsigned depth) {
     Conditions out;
     if (const auto* value = mapping.find("server_name")) read_server_names(*value, sets, out);
+    if (const auto* value = mapping.find("list")) out.lists = read_list_names(*value, sets.lists);
+    if (const auto* value = mapping.find("category")) out.categories = read_categories(*value, sets.lists);
     if (const auto* value = mapping.find("source")) out.sources = read_addresses(*value, sets);
     if (const auto* value = mapping.find("destination")) out.destinations = read_addresses(*value, sets);
     if (const auto* value = mapping.find("port")) out.ports = read_ports(*value);

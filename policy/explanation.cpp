@@ -41,6 +41,9 @@ std::string fact(Condition condition, const Conditions& when, const Facts& facts
             return word + " " + when.times.front().clock_at(facts.time);
         case Condition::server_name:
         case Condition::match:
+        case Condition::list:
+        case Condition::category:
+            word = to_string(Condition::server_name);
             if (facts.is_malformed()) return word + " (unknown: malformed)";
             return word + " " + text_or(facts.server_name, "(none)");
         case Condition::any_of:
@@ -96,7 +99,8 @@ std::string entry_that_holds(Condition condition, const Conditions& when, const 
         case Condition::ssh_version:
             return text_entry(when.ssh_versions, facts.ssh_version);
         case Condition::match:
-            return "uncategorized";
+        case Condition::list:
+        case Condition::category:
         case Condition::ech:
         case Condition::alpn:
         case Condition::time:
@@ -107,12 +111,37 @@ std::string entry_that_holds(Condition condition, const Conditions& when, const 
     return "";
 }
 
-void add_reasons(const Conditions& when, const Facts& facts, std::vector<std::string>& out) {
+// The lists that the condition asks for and that know the name, each with its entry that covers the name; or
+// that none does.
+void add_lists(const ListCondition& asked, const Facts& facts, const ListCatalog* catalog,
+               std::vector<std::string>& out) {
+    const std::string subject = "server_name " + std::string(facts.server_name);
+    if (facts.is_uncategorized()) return out.push_back(subject + " is in no list: uncategorized");
+    const auto found = catalog->names().trace(facts.server_name);
+    (asked.lists & facts.lists).for_each([&](std::size_t list) {
+        const ListInfo& info = (*catalog)[list];
+        std::string reason = subject + " is in list " + info.list;
+        if (!info.category.empty()) reason += ", category " + info.category;
+        auto entry = std::find_if(found.rbegin(), found.rend(), [&](const NameSet::Found& suffix) {
+            return suffix.sources.subtree.contains(list) || suffix.sources.exact.contains(list);
+        });
+        if (entry != found.rend()) reason += ", as " + std::string(entry->suffix);
+        out.push_back(std::move(reason));
+    });
+}
+
+void add_reasons(const Conditions& when, const Facts& facts, const ListCatalog* catalog,
+                 std::vector<std::string>& out) {
     for (std::size_t i = 0; i < condition_words.size(); ++i) {
         auto condition = static_cast<Condition>(i);
         if (!when.has(condition)) continue;
         if (condition == Condition::none_of) {
             out.push_back("nothing under not holds");
+            continue;
+        }
+        if (condition == Condition::list || condition == Condition::category ||
+            condition == Condition::match) {
+            add_lists(condition == Condition::list ? when.lists : when.categories, facts, catalog, out);
             continue;
         }
         std::string entry = entry_that_holds(condition, when, facts);
@@ -123,7 +152,11 @@ void add_reasons(const Conditions& when, const Facts& facts, std::vector<std::st
 std::string unmet_text(Condition condition, const Conditions& when, const Facts& facts) {
     if (condition == Condition::none_of) return "what is under not holds";
     if (condition == Condition::any_of) return "nothing under any_of holds";
-    return fact(condition, when, facts) + " does not match";
+    const std::string subject = fact(condition, when, facts);
+    if (condition == Condition::list) return subject + " is not in its lists";
+    if (condition == Condition::category) return subject + " is not in its categories";
+    if (condition == Condition::match && !facts.lists.empty()) return subject + " is in a list";
+    return subject + " does not match";
 }
 
 std::string place(const Rule& rule) {
@@ -144,7 +177,8 @@ std::string passed_over(const Step& step, const Facts& facts) {
 
 }  // namespace
 
-Explanation explain(const Policy& policy, const Facts& facts) {
+Explanation explain(const Policy& policy, const Facts& known_facts) {
+    const Facts facts = policy.complete(known_facts);
     Explanation out;
     out.verdict = policy.judge(facts);
     const Rule* absent_user = nullptr;  // its profiles' rows are told of in one line
@@ -169,8 +203,9 @@ Explanation explain(const Policy& policy, const Facts& facts) {
         out.because.push_back(policy.steps().empty() ? "there are no rules" : "no rule matches");
         return out;
     }
-    if (out.decider->user != nullptr) add_reasons(out.decider->user->when, facts, out.because);
-    add_reasons(out.decider->rule->when, facts, out.because);
+    if (out.decider->user != nullptr)
+        add_reasons(out.decider->user->when, facts, policy.lists(), out.because);
+    add_reasons(out.decider->rule->when, facts, policy.lists(), out.because);
     if (out.because.empty()) {
         out.because.push_back(out.decider->profile != nullptr ? "the row is for any flow"
                                                               : "the rule has no conditions");

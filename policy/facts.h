@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "policy/address.h"
+#include "policy/list_set.h"
 
 namespace sluice::policy {
 
@@ -42,9 +43,10 @@ struct Facts {
     std::string_view ja4{};               // of TLS
     std::string_view ssh_version{};       // of SSH: "2.0-OpenSSH_9.2p1", without the leading "SSH-"
     std::chrono::sys_seconds time{};      // now
-    bool categorized = false;             // some category knows the server name
+    ListSet lists{};                      // that know the server name: Policy::complete() fills them in
 
     bool is_malformed() const { return protocol == Protocol::malformed; }
+    bool is_uncategorized() const { return !is_malformed() && !server_name.empty() && lists.empty(); }
     Protocol claimed_protocol() const { return is_malformed() ? began_as : protocol; }
 };
 

@@ -57,7 +57,7 @@ class Linter {
         // Malformed hellos pass by rules that allow.
         bool still_asked = catch_all_->outcome.action == Action::allow &&
                            rule.outcome.action == Action::deny && !rule.when.asks_for_name() &&
-                           !leaves_out(rule, {Protocol::tls, Protocol::http});
+                           !rule.when.needs_name() && !leaves_out(rule, {Protocol::tls, Protocol::http});
         warn(rule, std::string(still_asked ? "is asked for malformed hellos only" : "is never asked") +
                        ": every other flow matches " + quote(catch_all_->name) + " (line " +
                        std::to_string(catch_all_->line) + "), which has no conditions");
@@ -68,8 +68,7 @@ class Linter {
             warn(rule, "has style: alert, but its protocol: leaves TLS out; such flows get a reset");
         }
         const Conditions& when = rule.when;
-        if (!when.server_names.empty() && !when.no_server_name &&
-            leaves_out(rule, {Protocol::tls, Protocol::http})) {
+        if (when.needs_name() && leaves_out(rule, {Protocol::tls, Protocol::http})) {
             warn(rule,
                  "never matches: only TLS and HTTP carry a server name, and its protocol: leaves both out");
         }

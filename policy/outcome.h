@@ -34,6 +34,9 @@ struct Verdict {
     std::string_view rule;  // the rule's name, or "default" or "malformed"
     // The row of a profile with `enforce: false` that would have denied this flow, which passes.
     std::string_view would_deny{};
+    // Of the list by which the rule matched, if it asks for lists or categories; else empty.
+    std::string_view list{};
+    std::string_view category{};
     bool allowed() const { return outcome.action == Action::allow; }
 };
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "policy/quote.h"
+#include "policy/yaml_reader.h"
+
 namespace sluice::policy {
 namespace {
 
@@ -31,6 +34,27 @@ std::uint32_t asked_for(const std::vector<Step>& steps) {
     return bits;
 }
 
+// Finds the lists that the conditions name, here and within.
+void bind(const std::string& file, const ListCatalog& catalog, Conditions& when) {
+    when.lists.lists = {};
+    for (const ListCondition::Entry& entry : when.lists.entries)
+        when.lists.lists |= catalog.of_list(entry.name);
+    when.categories.lists = {};
+    for (const ListCondition::Entry& entry : when.categories.entries) {
+        if (entry.name == uncategorized_category) continue;
+        const ListSet lists = catalog.of_category(entry.name);
+        if (lists.empty()) {
+            throw FileError(file, entry.line, entry.column,
+                            "expected a category of some list, or uncategorized, found " + quote(entry.name));
+        }
+        when.categories.lists |= lists;
+    }
+    for (Conditions& within : when.any_of)
+        bind(file, catalog, within);
+    for (Conditions& within : when.none_of)
+        bind(file, catalog, within);
+}
+
 }  // namespace
 
 Policy::Policy(std::vector<Rule> rules, Outcome fallback, Outcome malformed, std::vector<Profile> profiles)
@@ -42,7 +66,45 @@ Policy::Policy(std::vector<Rule> rules, Outcome fallback, Outcome malformed, std
       fallback_(fallback),
       malformed_(malformed) {}
 
-Verdict Policy::judge(const Facts& facts) const {
+Policy Policy::with_lists(std::shared_ptr<const ListCatalog> lists) const {
+    std::vector<Rule> rules = rules_;
+    std::vector<Profile> profiles = profiles_;
+    for (Rule& rule : rules)
+        bind(list_sources_.file, *lists, rule.when);
+    for (Profile& profile : profiles) {
+        for (Rule& row : profile.rows)
+            bind(list_sources_.file, *lists, row.when);
+    }
+    Policy policy(std::move(rules), fallback_, malformed_, std::move(profiles));
+    policy.list_sources_ = list_sources_;
+    policy.lists_ = std::move(lists);
+    return policy;
+}
+
+Facts Policy::complete(const Facts& facts) const {
+    Facts complete = facts;
+    complete.lists = {};
+    const bool asked =
+        asks_for(Condition::list) || asks_for(Condition::category) || asks_for(Condition::match);
+    if (asked && lists_ && !facts.is_malformed() && !facts.server_name.empty())
+        complete.lists = lists_->names().lookup(facts.server_name);
+    return complete;
+}
+
+void Policy::name_list(const Step& decider, const Facts& facts, Verdict& verdict) const {
+    auto list = decider.rule->when.list_of(facts);
+    if (!list && decider.user != nullptr) list = decider.user->when.list_of(facts);
+    if (list) {
+        verdict.list = (*lists_)[*list].list;
+        verdict.category = (*lists_)[*list].category;
+    } else if (decider.rule->when.hold_uncategorized(facts) ||
+               (decider.user != nullptr && decider.user->when.hold_uncategorized(facts))) {
+        verdict.category = uncategorized_category;
+    }
+}
+
+Verdict Policy::judge(const Facts& known_facts) const {
+    const Facts facts = complete(known_facts);
     const Step* shadow = nullptr;  // what would have decided, had every profile been enforced
     const Step* decider = nullptr;
     index_.for_each_candidate(facts, [&](std::size_t i) {
@@ -55,6 +117,7 @@ Verdict Policy::judge(const Facts& facts) const {
     Verdict verdict{fallback_, default_rule_name};
     if (decider != nullptr) {
         verdict = {decider->rule->outcome, decider->rule->name};
+        name_list(*decider, facts, verdict);
     } else if (facts.is_malformed()) {
         verdict = {malformed_, malformed_rule_name};
     }

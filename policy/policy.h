@@ -1,10 +1,12 @@
 #pragma once
 // What may pass. A policy is read once, then only asked: judge() is const, allocates nothing (but for RE2's
 // bounded automaton) and may be called from every worker at once.
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "policy/list_catalog.h"
 #include "policy/rule.h"
 #include "policy/rule_index.h"
 
@@ -31,6 +33,17 @@ class Policy {
     Policy(Policy&&) = default;
     Policy& operator=(Policy&&) = default;
 
+    // What the file says of lists. Until with_lists(), no list knows any name.
+    void set_list_sources(ListSources sources) { list_sources_ = std::move(sources); }
+    const ListSources& list_sources() const { return list_sources_; }
+    // The same policy, with the lists that were read. Throws FileError when a rule asks for a category that
+    // is in none.
+    Policy with_lists(std::shared_ptr<const ListCatalog> lists) const;
+    const ListCatalog* lists() const { return lists_.get(); }  // null: none
+
+    // The facts, and which lists know the name, if anybody asks.
+    Facts complete(const Facts& facts) const;
+
     // Which rule decides, and what. The verdict's names point into this policy. Never fails: some outcome
     // always exists.
     Verdict judge(const Facts& facts) const;
@@ -49,6 +62,8 @@ class Policy {
     }
 
   private:
+    void name_list(const Step& decider, const Facts& facts, Verdict& verdict) const;
+
     std::vector<Rule> rules_;
     std::vector<Profile> profiles_;
     std::vector<Step> steps_;  // points into the two above
@@ -56,6 +71,8 @@ class Policy {
     std::uint32_t asked_for_;  // a bit for each condition
     Outcome fallback_;
     Outcome malformed_;
+    ListSources list_sources_;
+    std::shared_ptr<const ListCatalog> lists_;
 };
 
 }  // namespace sluice::policy

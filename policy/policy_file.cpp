@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "policy/lists_file.h"
 #include "policy/quote.h"
 
 namespace sluice::policy {
@@ -205,13 +206,19 @@ void read_groups(const YamlReader& value, Uses& uses) {
 }  // namespace
 
 Policy read_policy(const YamlReader& section) {
-    YamlMapping mapping = section.mapping("a policy (a mapping with default:)",
-                                          {"default", "malformed", "sets", "profiles", "groups", "rules"});
+    YamlMapping mapping = section.mapping(
+        "a policy (a mapping with default:)",
+        {"default", "malformed", "lists", "prepared_lists", "sets", "profiles", "groups", "rules"});
     Outcome fallback = read_short_outcome(mapping.at("default"));
     Outcome malformed = malformed_when_silent;
     if (const YamlReader* value = mapping.find("malformed")) malformed = read_short_outcome(*value);
     NamedSets sets;
     if (const YamlReader* value = mapping.find("sets")) sets = read_sets(*value);
+    ListSources sources;
+    sources.file = section.file();
+    if (const YamlReader* value = mapping.find("lists")) sources.lists = read_lists(*value);
+    if (const YamlReader* value = mapping.find("prepared_lists")) sources.prepared = value->text("a path");
+    sets.lists = sources.lists;
     RuleNames names;
     Uses uses;
     std::vector<Profile> profiles;
@@ -220,7 +227,9 @@ Policy read_policy(const YamlReader& section) {
     if (const YamlReader* value = mapping.find("groups")) read_groups(*value, uses);
     std::vector<Rule> rules;
     if (const YamlReader* value = mapping.find("rules")) rules = read_rules(*value, sets, uses, names);
-    return Policy(std::move(rules), fallback, malformed, std::move(profiles));
+    Policy policy(std::move(rules), fallback, malformed, std::move(profiles));
+    policy.set_list_sources(std::move(sources));
+    return policy;
 }
 
 }  // namespace sluice::policy

@@ -36,6 +36,9 @@ std::string conditions_text(const Conditions& when) {
     add(out, "protocol", join(when.protocols, [](Protocol p) { return to_string(p); }));
     add(out, "ech", join(when.ech, [](Ech ech) { return to_string(ech); }));
     if (when.uncategorized) add(out, "match", "uncategorized");
+    auto label = [](const ListCondition::Entry& entry) { return entry.name; };
+    add(out, "list", join(when.lists.entries, label));
+    add(out, "category", join(when.categories.entries, label));
     add(out, "time", join(when.times, [](const TimeWindow& window) { return window.text(); }));
     add(out, "alpn", join(when.alpn, [](const std::string& id) { return id; }));
     add(out, "ja4", join(when.ja4, as_text));

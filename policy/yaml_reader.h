@@ -32,6 +32,7 @@ class YamlReader {
   public:
     static YamlReader parse(const std::string& file, const std::string& text);  // exactly one document
 
+    const std::string& file() const { return *file_; }
     int line() const { return line_; }
     int column() const { return column_; }
 

@@ -133,10 +133,10 @@ TEST(Conditions, AtLeastOneOfAnyOfAndNothingUnderNotMustHold) {
     EXPECT_EQ(error("not: {}"), "c:1:7: error: expected at least one condition, found none");
 }
 
-TEST(Conditions, ANameThatNoCategoryKnowsIsUncategorized) {
+TEST(Conditions, ANameThatNoListKnowsIsUncategorized) {
     Facts facts = flow(Protocol::tls, "www.example.com");
     EXPECT_TRUE(holds("match: uncategorized", facts));
-    facts.categorized = true;
+    facts.lists.add(7);
     EXPECT_FALSE(holds("match: uncategorized", facts));
     EXPECT_FALSE(holds("match: uncategorized", flow(Protocol::tls)));
 }

@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "policy/policy_file.h"
 #include "tests/support/temporary_directory.h"
 #include "userspace/cli/commands.h"
+#include "userspace/text/json_reader.h"
 
 namespace sluice::cli {
 namespace {
@@ -32,6 +34,8 @@ class PolicyCommands : public testing::Test {
         Result result;
         add_policy(app, result.exit_code);
         add_import(app, result.exit_code);
+        add_check(app, result.exit_code);
+        add_explain(app, result.exit_code);
         testing::internal::CaptureStdout();
         testing::internal::CaptureStderr();
         app.parse(std::move(arguments));
@@ -184,6 +188,42 @@ TEST_F(PolicyCommands, ImportReadsTheAppliancesTable) {
         << result.out;
 }
 
+TEST_F(PolicyCommands, AnImportedTableWithCategoriesIsReadAndJudgedBy) {
+    const std::string table = write("table.csv",
+                                    "fqdn,category,action\n"
+                                    "^ok\\.casino\\.example$,,Allow Log\n"
+                                    ",Gambling;Adult Content,Deny No Log\n"
+                                    "Uncategorized,,Deny Log\n"
+                                    "ANY,,Allow Log\n");
+    const Result imported = run({"import", "fqdn-profile", table});
+    ASSERT_EQ(imported.exit_code, 0) << imported.err;
+    const std::string file = write("sluice.yaml", "capture: {interfaces: lan0}\n" + imported.out);
+    for (const char* category : {"Gambling", "Adult Content", "News"})
+        std::filesystem::create_directories(directory_.path() / "categories" / category);
+    write("categories/Gambling/domains", "casino.example\n");
+    write("categories/News/domains", "paper.example\n");
+    Result check = run({"check", "-c", file});
+    EXPECT_EQ(check.exit_code, 1);
+    EXPECT_NE(check.err.find("expected a category of some list, or uncategorized, found \"Adult Content\""),
+              std::string::npos)
+        << check.err;
+    write("categories/Adult Content/domains", "adult.example\n");
+    check = run({"check", "-c", file});
+    EXPECT_EQ(check.exit_code, 0) << check.err;
+    EXPECT_EQ(check.out, file + ": ok, 4 rules, 3 names in lists, default deny\n");
+    const auto rule = [&](const char* name) {
+        const std::string out = run({"explain", "-c", file, "--source", "10.0.0.1", "--destination",
+                                     "192.0.2.1:443", "--server-name", name, "--json"})
+                                    .out;
+        return std::string(text::JsonFields::parse(out).value().text("rule"));
+    };
+    EXPECT_EQ(rule("ok.casino.example"), "imported/1");
+    EXPECT_EQ(rule("www.casino.example"), "imported/2");
+    EXPECT_EQ(rule("adult.example"), "imported/2");
+    EXPECT_EQ(rule("paper.example"), "imported/any");
+    EXPECT_EQ(rule("nobody.example"), "imported/uncategorized");
+}
+
 TEST_F(PolicyCommands, ImportWarnsOfWhatPcreHardlyMeant) {
     const std::string table = write("table.csv", "fqdn,action,log\nwww.example.com,Allow,No Log\n");
     const Result result = run({"import", "fqdn-profile", table});
@@ -221,7 +261,9 @@ TEST_F(PolicyCommands, ImportReadsJsonToo) {
  "rows": [{"fqdns": ["^www\\.example\\.com$"], "categories": ["Sports"], "action": "Deny Log"}],
  "uncategorized": "Allow Log", "any": "Allow No Log"})");
     const Result result = run({"import", "fqdn-profile", table});
-    EXPECT_EQ(result.err, "");
+    EXPECT_EQ(result.err, table +
+                              ": warning: has categories; put the names of each into "
+                              "categories/CATEGORY/domains beside the configuration, or change lists:\n");
     EXPECT_NE(result.out.find("        - {server_name: ['exact:www.example.com'], action: deny}\n"
                               "        - {category: ['Sports'], action: deny}\n"
                               "        - {match: uncategorized, action: allow}\n"

@@ -109,7 +109,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"default: deny\ndefault: allow\n",
                 "2:1: error: expected each key once, found \"default\" again"},
         Mistake{"default: deny\nrule: []\n",
-                "2:1: error: expected default, malformed, sets, profiles, groups or rules, found \"rule\" "
+                "2:1: error: expected default, malformed, lists, prepared_lists, sets, profiles, groups or "
+                "rules, found \"rule\" "
                 "(did you mean rules?)"},
         Mistake{"default: deny\n[a]: b\n", "2:1: error: expected a key, found a list"},
         Mistake{"default: deny\nrules: none\n", "2:8: error: expected a list of rules, found \"none\""},
@@ -146,8 +147,8 @@ INSTANTIATE_TEST_SUITE_P(
     Keys, RuleMistake,
     testing::Values(
         Mistake{"server-name: \"exact:a\"",
-                "27: error: expected name, server_name, source, destination, port, protocol, ech, alpn, ja4, "
-                "ssh_version, time, match, any_of, not, action, use, style or log, found "
+                "27: error: expected name, server_name, list, category, source, destination, port, protocol, "
+                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style or log, found "
                 "\"server-name\" (did you mean server_name?)"},
         Mistake{"name: b", "27: error: expected each key once, found \"name\" again"},
         Mistake{"log: yes", "32: error: expected true or false, found \"yes\""},
@@ -186,8 +187,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "colon)"},
         Mistake{"<<: 1", "31: error: expected a mapping, or a list of them, to merge, found \"1\""},
         Mistake{"<<: {<<: {log: true}}",
-                "32: error: expected name, server_name, source, destination, port, protocol, ech, alpn, ja4, "
-                "ssh_version, time, match, any_of, not, action, use, style or log, found "
+                "32: error: expected name, server_name, list, category, source, destination, port, protocol, "
+                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style or log, found "
                 "\"<<\""}));
 
 TEST(PolicyFile, ARuleNeedsANameOfItsOwnAndAnAction) {

@@ -4,6 +4,7 @@
 #include "policy/explanation.h"
 #include "policy/lint.h"
 #include "policy/policy_file.h"
+#include "tests/support/lists.h"
 
 namespace sluice::policy {
 namespace {
@@ -45,20 +46,20 @@ std::string error(const std::string& policy) {
 
 class ProfileTest : public testing::Test {
   protected:
-    Facts flow(const char* source, std::string_view server_name, bool categorized = false) const {
+    Facts flow(const char* source, std::string_view server_name) const {
         Facts facts;
         facts.source = Endpoint::parse(source).value();
         facts.destination = Endpoint::parse("192.0.2.1:443").value();
         facts.protocol = Protocol::tls;
         facts.server_name = server_name;
-        facts.categorized = categorized;
         return facts;
     }
-    Verdict judge(const char* source, std::string_view server_name, bool categorized = false) const {
-        return policy_.judge(flow(source, server_name, categorized));
+    Verdict judge(const char* source, std::string_view server_name) const {
+        return policy_.judge(flow(source, server_name));
     }
 
-    const Policy policy_ = read_policy(YamlReader::parse("p.yaml", text));
+    const Policy policy_ = read_policy(YamlReader::parse("p.yaml", text))
+                               .with_lists(test::make_lists({{"known", "", {"known.example"}}}));
 };
 
 TEST_F(ProfileTest, TheProfilesOfAGroupAreAskedInOrder) {
@@ -72,7 +73,7 @@ TEST_F(ProfileTest, TheProfilesOfAGroupAreAskedInOrder) {
 TEST_F(ProfileTest, UncategorizedAndAnyAreRows) {
     EXPECT_EQ(judge("10.1.0.1:1", "unknown.example").rule, "strict/uncategorized");
     EXPECT_EQ(judge("10.1.0.1:1", "unknown.example").outcome.style, DenyStyle::close);
-    EXPECT_EQ(judge("10.1.0.1:1", "known.example", true).rule, "strict/any");
+    EXPECT_EQ(judge("10.1.0.1:1", "www.known.example").rule, "strict/any");
     EXPECT_EQ(judge("10.1.0.1:1", "").rule, "strict/any");
 }
 
@@ -92,7 +93,7 @@ TEST_F(ProfileTest, AProfileThatIsNotEnforcedDecidesNothingAndSaysWhatItWouldHav
     EXPECT_EQ(judge("10.3.0.1:1", "fine.example").rule, "default");
     EXPECT_FALSE(judge("10.3.0.1:1", "fine.example").allowed());
     // Denied anyway: nothing would have changed.
-    EXPECT_EQ(judge("10.1.0.1:1", "tv.media.example", true).would_deny, "");
+    EXPECT_EQ(judge("10.1.0.1:1", "tv.media.example").would_deny, "");
 }
 
 TEST_F(ProfileTest, ExplainNamesRowProfileAndWhatIsShadowed) {

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "policy/policy_file.h"
+#include "tests/support/lists.h"
 
 namespace sluice::policy {
 namespace {
@@ -63,14 +64,17 @@ std::string random_conditions(Dice& dice) {
         out += ", protocol: " + dice.pick({"tls", "[http, ssh]", "server-first", "[tls, other]"});
     if (dice.one_in(2))
         out += ", server_name: [\"" + random_pattern(dice) + "\", \"" + random_pattern(dice) + "\"]";
-    if (dice.one_in(8)) out += ", not: {port: 443}";
+    if (dice.one_in(8)) out += ", list: " + dice.pick({"l", "m", "[l, m]"});
+    if (dice.one_in(8)) out += ", category: " + dice.pick({"c", "uncategorized", "[c, uncategorized]"});
+    if (dice.one_in(8)) out += ", not: {" + dice.pick({"port: 443", "list: m", "category: c"}) + "}";
     return out;
 }
 
 std::string random_policy(Dice& dice, std::size_t rules) {
     std::string text =
-        "default: allow\nmalformed: allow\nprofiles:\n- name: p\n  enforce: " + dice.pick({"true", "false"}) +
-        "\n  rows:\n";
+        "default: allow\nmalformed: allow\nlists:\n- {name: l, file: l, format: domains, category: c}\n"
+        "- {name: m, file: m, format: domains}\nprofiles:\n- name: p\n  enforce: " +
+        dice.pick({"true", "false"}) + "\n  rows:\n";
     auto outcome = [&] { return dice.pick({"allow", "deny"}); };
     for (int i = 0; i < 3; ++i)
         text +=
@@ -98,7 +102,8 @@ Facts random_flow(Dice& dice, const std::string& name) {
 }
 
 // Rule by rule, and shadow rows as policy.h has them.
-Verdict judge_in_turn(const Policy& policy, const Facts& facts) {
+Verdict judge_in_turn(const Policy& policy, const Facts& known_facts) {
+    const Facts facts = policy.complete(known_facts);
     const Step* shadow = nullptr;
     for (const Step& step : policy.steps()) {
         if (!Policy::is_asked(step, facts) || !step.matches(facts)) continue;
@@ -119,7 +124,9 @@ TEST(RuleIndex, DecidesAsIfEveryRuleWereAskedInTurn) {
     for (unsigned seed = 0; seed < 60; ++seed) {
         Dice dice(seed);
         const std::string text = random_policy(dice, 1 + dice.below(150));
-        Policy policy = read_policy(YamlReader::parse("p.yaml", text));
+        const Policy policy = read_policy(YamlReader::parse("p.yaml", text))
+                                  .with_lists(test::make_lists(
+                                      {{"l", "c", {"a.example.com", "co.uk"}}, {"m", "", {"www.com"}}}));
         for (int i = 0; i < 300; ++i) {
             const std::string name = random_name(dice);
             Facts facts = random_flow(dice, name);

@@ -25,6 +25,10 @@ peek: {silence_ms: 100}
 policy:
   default: {action: deny, style: drop, log: false}
   malformed: deny
+  prepared_lists: /var/cache/lists.prepared
+  lists:
+    - {name: ads, file: ads.txt.gz, format: adblock, category: advertising}
+    - {name: ut1, folder: /var/lib/ut1, format: ut1}
   sets:
     names: {updates: ['suffix:debian.org', 're:cdn[0-9]+\.example\.com'], one: 'exact:a.example'}
     addresses: {lab: [10.1.0.0/16, 'fd00:1::/64']}
@@ -42,6 +46,7 @@ policy:
     - {name: all, profiles: [base]}
   rules:
     - {name: hand over, port: [443, 80-90], not: {destination: 192.0.2.0/24, any_of: [{port: 443}]}, use: all}
+    - {name: listed, list: ads, category: [games, uncategorized], not: {list: [ads, ut1]}, action: deny}
     - {name: smtp, protocol: [smtp, server-first, http, ssh, other], any_of: {source: 10.0.0.0/8}, action: allow}
 )";
 
@@ -77,6 +82,13 @@ TEST(Schema, MistakesDoNotFitAndTheAgentAgrees) {
              "  rules: [{name: a, time: {days: monday, zone: UTC}, action: allow}]\n",
              "  rules: [{name: a, not: {}, action: allow}]\n",
              "  profiles: [{name: a/b, rows: []}]\n",
+             "  lists: [{name: a, file: f, format: csv}]\n",
+             "  lists: [{name: a, file: f, format: ut1}]\n",
+             "  lists: [{name: a, folder: f, format: hosts}]\n",
+             "  lists: [{name: a, folder: f, format: ut1, category: b}]\n",
+             "  lists: [{name: a, file: f, format: hosts, category: uncategorized}]\n",
+             "  prepared_lists: []\n",
+             "  rules: [{name: a, category: [], action: allow}]\n",
              "  profiles: [{name: a, rows: [{action: allow}]}]\n",
          }) {
         const std::string text = std::string(head) + mistake;

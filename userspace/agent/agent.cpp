@@ -94,6 +94,7 @@ class Agent {
     void watch_capture();
     void restore_capture();
     void warn_of_missing_interfaces();
+    void warn_of_lists(const Config& config);
     void write_record_every_second();
     void write_record();
     void add_totals(const Totals& totals);
@@ -223,10 +224,12 @@ void Agent::run() {
     }
     if (capture_watch_) watch_capture();
     warn_of_missing_interfaces();
+    warn_of_lists(shared_.config);
     log_.event("ready", [&](text::JsonObject& line) {
         line.add("version", options_.version);
         line.add("interfaces", shared_.config.capture.interfaces);
         line.add("rules", shared_.config.policy->steps().size());
+        if (const auto* lists = shared_.config.policy->lists()) line.add("names", lists->names().names());
         line.add("workers", worker_count_);
         if (!sockmap_test_.empty()) line.add("sockmap_test", sockmap_test_);
         line.add("flows_max", shared_.flows_max);
@@ -266,9 +269,11 @@ void Agent::reload() {
         error = "no configuration file: started with --interface";
     } else {
         try {
-            const Config fresh = read_config(options_.config_file);
+            const auto last = shared_.policy.load();
+            const Config fresh = read_config(options_.config_file, last.get());
             needs_restart = fresh.differs_outside_policy(shared_.config);
             shared_.policy = fresh.policy;
+            warn_of_lists(fresh);
             ++record_.policy_reloads;
         } catch (const std::exception& exception) {
             error = exception.what();
@@ -279,7 +284,9 @@ void Agent::reload() {
         if (!error.empty()) line.add("error", error);
         if (needs_restart)
             line.add("warning", "only the policy was read again: other changes need a restart");
-        line.add("rules", shared_.policy.load()->steps().size());
+        const auto policy = shared_.policy.load();
+        line.add("rules", policy->steps().size());
+        if (const auto* lists = policy->lists()) line.add("names", lists->names().names());
     });
     ::sd_notify(0, "READY=1");
 }
@@ -366,6 +373,11 @@ void Agent::warn_of_missing_interfaces() {
                      "interface " + name + " does not exist: nothing is captured there until it does");
         });
     }
+}
+
+void Agent::warn_of_lists(const Config& config) {
+    for (const std::string& what : config.list_warnings)
+        log_.event("warning", [&](text::JsonObject& line) { line.add("what", what); });
 }
 
 void Agent::write_record_every_second() {

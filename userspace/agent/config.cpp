@@ -193,7 +193,20 @@ Config parse_config(const std::string& file, const std::string& text) {
     return config;
 }
 
-Config read_config(const std::string& path) {
+namespace {
+
+void read_lists(Config& config, const policy::Policy* last) {
+    const policy::ListSources& sources = config.policy->list_sources();
+    if (sources.lists.empty()) return;
+    policy::LoadedLists loaded = policy::load_lists(sources, last != nullptr ? last->lists() : nullptr);
+    config.list_warnings = std::move(loaded.warnings);
+    config.policy =
+        std::make_shared<const policy::Policy>(config.policy->with_lists(std::move(loaded.catalog)));
+}
+
+}  // namespace
+
+Config parse_config_file(const std::string& path) {
     errno = 0;
     std::ifstream stream(path, std::ios::binary);
     if (!stream) fail_to_read(path, errno);
@@ -205,6 +218,12 @@ Config read_config(const std::string& path) {
         throw policy::FileError(path, 0, 0, "expected a file of at most 16 MiB, found a larger one");
     }
     return parse_config(path, text);
+}
+
+Config read_config(const std::string& path, const policy::Policy* last) {
+    Config config = parse_config_file(path);
+    read_lists(config, last);
+    return config;
 }
 
 Config default_config(std::vector<std::string> interfaces) {

@@ -34,16 +34,21 @@ struct Config {
     std::uint32_t flows_max = 0;                   // 0: as many as the descriptor limit allows
     std::uint32_t workers = 0;                     // 0: one per core
     std::shared_ptr<const policy::Policy> policy;  // never null
+    std::vector<std::string> list_warnings;        // of the policy's lists, one line each
 
     // In anything that only a restart can change.
     bool differs_outside_policy(const Config& other) const;
 };
 
-// Reads a whole file; throws policy::FileError (one line: file, line, column, what was expected). Touches
-// nothing but the file, so it may be called at any time, as for a reload.
-Config read_config(const std::string& path);
+// Reads a whole file and the lists that it names; throws policy::FileError (one line: file, line, column,
+// what was expected). Only reads, so it may be called at any time, as for a reload: then `last` is the policy
+// so far, from which lists come that have not changed, or that are broken now.
+Config read_config(const std::string& path, const policy::Policy* last = nullptr);
 
-// The same for a text already read; `file` is its name in errors.
+// The same, without the lists.
+Config parse_config_file(const std::string& path);
+
+// And for a text already read; `file` is its name in errors.
 Config parse_config(const std::string& file, const std::string& text);
 
 // What `sluice run --interface IF ...` without a file means: capture all TCP of these interfaces, allow all,

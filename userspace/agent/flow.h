@@ -41,8 +41,10 @@ class Flow {
     std::string ssh_version;                            // of SSH flows
     std::string ja4;                                    // of TLS flows, once somebody asked
     policy::Outcome outcome;
-    std::string rule;        // a copy: the policy may be replaced while the flow lives
-    std::string would_deny;  // the same: a row that is not enforced
+    std::string rule;  // a copy, as are the next three: the policy may be replaced while the flow lives
+    std::string list;  // by which the rule matched; empty: by none
+    std::string category;
+    std::string would_deny;  // a row that is not enforced
     flow_state state = FLOW_STATE_peeking;
     splice_mode mode = SPLICE_MODE_none;
     splice_reason reason = SPLICE_REASON_undecided;

@@ -23,6 +23,8 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("protocol", policy::to_string(flow.protocol));
     line.add("server_name", flow.claimed_name());
     line.add("rule", flow.rule);
+    if (!flow.list.empty()) line.add("list", flow.list);
+    if (!flow.category.empty()) line.add("category", flow.category);
     line.add("decision", policy::to_string(flow.outcome.action));
 }
 

@@ -151,6 +151,8 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     flow.outcome = verdict.outcome;
     flow.rule = verdict.rule;
     flow.would_deny = verdict.would_deny;
+    flow.list = verdict.list;
+    flow.category = verdict.category;
     if (flow.outcome.log) log_verdict(shared_.log, flow);
     if (verdict.allowed()) return FLOW_END_live;
     return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;

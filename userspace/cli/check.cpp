@@ -30,6 +30,8 @@ void print_json(const CheckOptions& options, bool ok, const std::string& error, 
         } else {
             object.add("error", error);
         }
+        if (policy != nullptr && policy->lists() != nullptr)
+            object.add("names", policy->lists()->names().names());
         object.add("warnings", warnings);
     }
     fmt::print("{}\n", fmt::to_string(out));
@@ -45,6 +47,10 @@ int check(const CheckOptions& options) {
         return 1;
     }
     std::vector<std::string> warnings;
+    for (const std::string& warning : config.list_warnings) {
+        warnings.push_back(warning);
+        fmt::print(stderr, "{}\n", warning);
+    }
     for (const policy::Warning& warning : policy::lint(*config.policy)) {
         warnings.push_back(fmt::format("{}:{}:{}: warning: {}", options.file, warning.line, warning.column,
                                        warning.message));
@@ -54,7 +60,10 @@ int check(const CheckOptions& options) {
         print_json(options, true, "", config.policy.get(), warnings);
     } else {
         std::size_t rules = config.policy->steps().size();
-        fmt::print("{}: ok, {} rule{}, default {}\n", options.file, rules, rules == 1 ? "" : "s",
+        const policy::ListCatalog* lists = config.policy->lists();
+        const std::string names =
+            lists == nullptr ? "" : fmt::format("{} names in lists, ", lists->names().names());
+        fmt::print("{}: ok, {} rule{}, {}default {}\n", options.file, rules, rules == 1 ? "" : "s", names,
                    policy::to_string(config.policy->fallback().action));
     }
     return 0;

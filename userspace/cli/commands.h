@@ -17,6 +17,7 @@ void add_import(CLI::App& app, int& exit_code);
 void add_flows(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_status(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_remove(CLI::App& app, const std::string& state_directory, int& exit_code);
+void add_lists(CLI::App& app, int& exit_code);
 void add_hello(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
 

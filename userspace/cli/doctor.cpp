@@ -37,7 +37,7 @@ int doctor(const DoctorOptions& options) {
     datapath::CaptureConfig capture;
     if (!options.file.empty()) {
         try {
-            capture = agent::read_config(options.file).capture;
+            capture = agent::parse_config_file(options.file).capture;
         } catch (const policy::FileError& error) {
             fmt::print(stderr, "{}\n", error.what());
             return 1;

@@ -134,6 +134,8 @@ void print_text(const Explanation& explanation, const Question& question) {
         row("profile", fmt::format("{} (line {})", decider->profile->name, decider->profile->line));
         row("used by", fmt::format("{} (line {})", decider->user->name, decider->user->line));
     }
+    if (!explanation.verdict.list.empty()) row("list", explanation.verdict.list);
+    if (!explanation.verdict.category.empty()) row("category", explanation.verdict.category);
     if (!explanation.verdict.would_deny.empty()) row("would deny", explanation.verdict.would_deny);
     if (!explanation.verdict.allowed()) row("style", to_string(outcome.style));
     row("log", outcome.log ? "yes" : "no");
@@ -160,6 +162,8 @@ void print_json(const Explanation& explanation, const Question& question) {
         if (decider != nullptr && decider->profile != nullptr) {
             object.add("profile", decider->profile->name).add("used_by", decider->user->name);
         }
+        if (!explanation.verdict.list.empty()) object.add("list", explanation.verdict.list);
+        if (!explanation.verdict.category.empty()) object.add("category", explanation.verdict.category);
         if (!explanation.verdict.would_deny.empty()) object.add("would_deny", explanation.verdict.would_deny);
         if (!explanation.verdict.allowed()) object.add("style", to_string(outcome.style));
         object.add("log", outcome.log)
@@ -201,6 +205,8 @@ int run(const ExplainOptions& options) {
         Question question = read_question(options);
         question.facts.server_name = question.server_name;
         agent::Config config = agent::read_config(options.file);
+        for (const std::string& warning : config.list_warnings)
+            fmt::print(stderr, "{}\n", warning);
         question.capture_note = why_not_captured(config.capture, question.facts);
         Explanation explanation = policy::explain(*config.policy, question.facts);
         options.json ? print_json(explanation, question) : print_text(explanation, question);

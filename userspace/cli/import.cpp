@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,13 +71,28 @@ class Import {
         }
         if (failed_) return "";
         return fmt::format(
-            "# From {}.\npolicy:\n  default: deny\n  profiles:\n    - name: {}\n      rows:{}\n{}"
+            "# From {}.\npolicy:\n  default: deny\n{}  profiles:\n    - name: {}\n      rows:{}\n{}"
             "  rules:\n    - {{name: names, use: {}}}\n",
-            policy::quote(options_.file), yaml_quoted(name), rows_.empty() ? " []" : "", rows_,
-            yaml_quoted(name));
+            policy::quote(options_.file), lists(profile), yaml_quoted(name), rows_.empty() ? " []" : "",
+            rows_, yaml_quoted(name));
     }
 
   private:
+    // Which names are in a category is not in the table: it is read from a folder, named here.
+    std::string lists(const FqdnProfile& profile) const {
+        std::set<std::string> categories;
+        for (const FqdnRow& row : profile.rows)
+            categories.insert(row.categories.begin(), row.categories.end());
+        if (categories.empty()) return "";
+        fmt::print(
+            stderr,
+            "{}: warning: has categories; put the names of each into categories/CATEGORY/domains beside "
+            "the configuration, or change lists:\n",
+            options_.file);
+        return "  lists:\n    # The names of: " + fmt::format("{}", fmt::join(categories, ", ")) +
+               "\n    - {name: categories, folder: categories, format: ut1}\n";
+    }
+
     // A row matches by its names or by its categories; one of ours by all of its conditions: it becomes two.
     void add_rows(const FqdnRow& row) {
         std::vector<std::string> patterns;

@@ -176,6 +176,10 @@ int run(const DiffOptions& options) {
     try {
         agent::Config before = agent::read_config(options.old_file);
         agent::Config after = agent::read_config(options.new_file);
+        for (const agent::Config* config : {&before, &after}) {
+            for (const std::string& warning : config->list_warnings)
+                fmt::print(stderr, "{}\n", warning);
+        }
         if (options.log.empty()) return diff_rules(*before.policy, *after.policy, options);
         return diff_flows(*before.policy, *after.policy, options);
     } catch (const policy::FileError& error) {
