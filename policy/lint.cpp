@@ -72,6 +72,9 @@ class Linter {
             warn(rule,
                  "never matches: only TLS and HTTP carry a server name, and its protocol: leaves both out");
         }
+        if (policy_.list_sources().lists.empty() && when.ask_for(Condition::match)) {
+            warn(rule, "has match: uncategorized, which holds for every name: there are no lists:");
+        }
         bool wants_hello = !when.ech.empty() || !when.alpn.empty() || !when.ja4.empty();
         if (wants_hello && leaves_out(rule, {Protocol::tls})) {
             warn(rule, "never matches: only TLS has ech, alpn and ja4, and its protocol: leaves TLS out");

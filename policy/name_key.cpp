@@ -32,6 +32,7 @@ std::uint64_t NameKeys::hash_of_rest(const NameKey& key) const {
 
 NameKey NameKeys::of(const CodedName& coded, std::uint32_t bits) const {
     NameKey key;
+    key.rest = {};
     const std::uint32_t rest_bits = bits + 1 > key_bits_ ? bits + 1 - key_bits_ : 0;
     key.rest_bytes = (rest_bits + 7) / 8;
     key.key = 0;

@@ -151,9 +151,13 @@ class Staging {
     // First every name is announced, then every name is put.
     void announce(std::string_view name) {
         place(name);
-        if (!is_long_) begin_[bucket_ + 1] += head_bytes + key_.rest_bytes;
+        if (is_long_) return;
+        __builtin_prefetch(&begin_[bucket_ + 1], 1);
+        announced_.push_back({bucket_ + 1, head_bytes + key_.rest_bytes});
+        if (announced_.size() == batch) count_announced();
     }
     void make_room() {
+        count_announced();
         std::inclusive_scan(begin_.begin(), begin_.end(), begin_.begin());
         std::copy(begin_.begin(), begin_.end() - 1, end_.begin());
         memory_ = NameSetMemory(begin_.back() + 1);
@@ -198,6 +202,24 @@ class Staging {
         std::memcpy(&entry, data() + at, sizeof entry);
         return entry;
     }
+    // Names are put in batches, so that the caches' misses of one batch are waited for at once.
+    static constexpr std::size_t batch = 32;
+    struct Announced {
+        std::uint64_t bucket;
+        std::uint64_t bytes;
+    };
+    struct Waiting {
+        std::uint64_t bucket;
+        Head head;
+        std::array<std::uint64_t, NameKey::rest_bytes_max / 8> rest;
+    };
+    void count_announced() {
+        for (const Announced& name : announced_)
+            begin_[name.bucket] += name.bytes;
+        announced_.clear();
+    }
+    void put_waiting();
+
     void place(std::string_view name);
     void merge_bucket(std::uint64_t bucket, Groups& groups);
     std::uint8_t* data() const { return reinterpret_cast<std::uint8_t*>(memory_.data()); }
@@ -219,6 +241,8 @@ class Staging {
     std::uint64_t bucket_ = 0;
     bool is_long_ = false;
     std::vector<std::pair<std::string, std::uint32_t>> long_puts_;
+    std::vector<Announced> announced_;
+    std::vector<Waiting> waiting_;
     // For merge_bucket().
     struct Entry {
         Head head;
@@ -265,13 +289,25 @@ void Staging::put(std::string_view name, std::uint32_t group) {
     entry.remainder = static_cast<std::uint16_t>(key_.key - bucket_ * spread_.keys_per_line);
     entry.group = static_cast<std::uint16_t>(group);
     entry.rest_bytes = static_cast<std::uint8_t>(key_.rest_bytes);
-    std::uint8_t* const to = data() + end_[bucket_];
-    std::memcpy(to, &entry, head_bytes);
-    std::memcpy(to + head_bytes, key_.rest.data(), key_.rest_bytes);
-    end_[bucket_] += head_bytes + key_.rest_bytes;
+    __builtin_prefetch(&end_[bucket_], 1);
+    waiting_.push_back({bucket_, entry, {key_.rest[0], key_.rest[1], key_.rest[2]}});
+    if (waiting_.size() == batch) put_waiting();
+}
+
+void Staging::put_waiting() {
+    for (const Waiting& name : waiting_)
+        __builtin_prefetch(data() + end_[name.bucket], 1);
+    for (const Waiting& name : waiting_) {
+        std::uint8_t* const to = data() + end_[name.bucket];
+        std::memcpy(to, &name.head, head_bytes);
+        std::memcpy(to + head_bytes, name.rest.data(), name.head.rest_bytes);
+        end_[name.bucket] += head_bytes + name.head.rest_bytes;
+    }
+    waiting_.clear();
 }
 
 void Staging::merge(Groups& groups) {
+    put_waiting();
     for (std::uint64_t bucket = 0; bucket < end_.size(); ++bucket)
         merge_bucket(bucket, groups);
     for (auto& [code, group] : std::exchange(long_puts_, {})) {

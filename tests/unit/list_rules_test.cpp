@@ -158,5 +158,13 @@ TEST(ListRulesLint, AListInARuleForProtocolsWithoutNamesNeverMatches) {
     EXPECT_TRUE(warnings[1].message.starts_with("rule \"late\" is never asked")) << warnings[1].message;
 }
 
+TEST(ListRulesLint, WithoutListsEveryNameIsUncategorized) {
+    const std::vector<Warning> warnings = lint(read_policy(YamlReader::parse(
+        "p.yaml", "default: allow\nrules:\n- {name: r, not: {match: uncategorized}, action: deny}\n")));
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_EQ(warnings[0].message,
+              "rule \"r\" has match: uncategorized, which holds for every name: there are no lists:");
+}
+
 }  // namespace
 }  // namespace sluice::policy

@@ -33,6 +33,8 @@ rules:
   - {name: lab, source: 10.1.0.0/16, use: staff}
   - {name: guests, source: 10.2.0.0/16, use: base}
   - {name: media, server_name: ['suffix:media.example', 'suffix:ads.example'], action: allow, log: false}
+lists:
+  - {name: known, file: known, format: domains}
 )";
 
 std::string error(const std::string& policy) {

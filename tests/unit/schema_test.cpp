@@ -22,6 +22,7 @@ constexpr const char* head = "capture: {interfaces: lan0}\npolicy:\n  default: d
 constexpr const char* everything =
     R"(capture: {interfaces: [lan0, lan1], ports: [443, 8000-8100], exclude: {sources: 10.0.0.1}}
 peek: {silence_ms: 100}
+splice: packet
 policy:
   default: {action: deny, style: drop, log: false}
   malformed: deny
