@@ -1,7 +1,9 @@
 // The agent's own life: starting, reloading, stopping, being killed; and that it leaves the host as it found
 // it.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -148,6 +150,33 @@ TEST(Lifecycle, ReloadOfABadFileKeepsTheOldPolicyAndSaysSo) {
     EXPECT_NE(line.text("result"), "ok");
     EXPECT_NE(line.text("error").find("gateway.yaml:3:12: error: "), std::string::npos) << line;
     EXPECT_TRUE(passes(lab));
+}
+
+TEST(Lifecycle, WhileAReloadTakesItsTimeTheAgentIsNotDeaf) {
+    const Lab lab;
+    TcpServer server(lab.server(), 443, echo_once);
+    Gateway gateway(lab, allow_all);
+    // Whoever opens this file waits until it is written.
+    std::filesystem::remove(gateway.config_path());
+    ASSERT_EQ(::mkfifo(gateway.config_path().c_str(), 0600), 0);
+    gateway.reload();
+    int file = -1;
+    const auto open_file = [&] {
+        file = ::open(gateway.config_path().c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        return file >= 0;
+    };
+    ASSERT_TRUE(wait_until(open_file)) << "nobody reads";
+    ASSERT_EQ(run_process({"nft", "delete", "table", "inet", "sluice"}, {.netns = &lab.gateway()}).exit_code,
+              0);
+    gateway.wait_for("capture");
+    EXPECT_TRUE(passes(lab));
+    EXPECT_EQ(gateway.count_lines("reload"), 0u);
+
+    const std::string text = std::string("capture: {interfaces: [lan0]}\n") + deny_all;
+    EXPECT_EQ(::write(file, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    ::close(file);
+    EXPECT_EQ(gateway.wait_for("reload").text("result"), "ok");
+    EXPECT_FALSE(passes(lab));
 }
 
 TEST(Lifecycle, MistakeInTheFileStopsTheStartAndLeavesNoRule) {

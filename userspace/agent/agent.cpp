@@ -16,6 +16,7 @@
 #include <optional>
 #include <thread>
 
+#include "userspace/agent/config_reader.h"
 #include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
@@ -85,6 +86,7 @@ class Agent {
     void wait_for_signal();
     void on_signal(int signal);
     void reload();
+    void finish_reload(const ConfigReader::Result& fresh);
     void wait_for_kill_request();
     void wait_for_packet_events();
     void read_packet_events();
@@ -121,6 +123,8 @@ class Agent {
     asio::steady_timer packet_timer_;
     Totals packet_totals_;  // of flows that ended in the packet splice
     agent_record record_{};
+    ConfigReader reader_;
+    bool reload_again_ = false;  // somebody asked while it was being read
 };
 
 std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count) {
@@ -167,6 +171,12 @@ std::unique_ptr<PacketMode> make_packet_mode(const RunOptions& options, const Co
     }
 }
 
+// The first policy goes with its lists when another one takes its place.
+Config without_policy(Config config) {
+    config.policy = nullptr;
+    return config;
+}
+
 Agent::Agent(const RunOptions& options, const Config& config)
     : options_(options),
       worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
@@ -174,7 +184,7 @@ Agent::Agent(const RunOptions& options, const Config& config)
       table_(datapath::FlowTable::own(options.state_directory)),
       sockmap_test_(test_sockmap(config.splice)),
       packet_(make_packet_mode(options, config, log_)),
-      shared_{.config = config,
+      shared_{.config = without_policy(config),
               .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
               .sockets_max = sockets_max(worker_count_),
               .packet = packet_.get(),
@@ -188,13 +198,15 @@ Agent::Agent(const RunOptions& options, const Config& config)
       capture_changes_(io_),
       events_(io_, ::dup(table_.events_fd())),
       second_(io_),
-      packet_timer_(io_) {
+      packet_timer_(io_),
+      reader_(io_, options.config_file, [this](const ConfigReader::Result& fresh) { finish_reload(fresh); }) {
     signals_.add(SIGUSR2);
     if (shared_.config.capture.install) {
         capture_watch_.emplace();
         capture_changes_.assign(::dup(capture_watch_->fd()));
     }
-    shared_.policy = shared_.config.policy;
+    shared_.policy = config.policy;
+    warn_of_lists(config);
     forget_flows_of_last_agent();
 }
 
@@ -224,12 +236,12 @@ void Agent::run() {
     }
     if (capture_watch_) watch_capture();
     warn_of_missing_interfaces();
-    warn_of_lists(shared_.config);
     log_.event("ready", [&](text::JsonObject& line) {
         line.add("version", options_.version);
         line.add("interfaces", shared_.config.capture.interfaces);
-        line.add("rules", shared_.config.policy->steps().size());
-        if (const auto* lists = shared_.config.policy->lists()) line.add("names", lists->names().names());
+        const auto policy = shared_.policy.load();
+        line.add("rules", policy->steps().size());
+        if (const auto* lists = policy->lists()) line.add("names", lists->names().names());
         line.add("workers", worker_count_);
         if (!sockmap_test_.empty()) line.add("sockmap_test", sockmap_test_);
         line.add("flows_max", shared_.flows_max);
@@ -263,31 +275,28 @@ void Agent::on_signal(int signal) {
 void Agent::reload() {
     ::sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
                  static_cast<long long>(Clock::now().time_since_epoch().count() / 1000));
-    std::string error;
-    bool needs_restart = false;
-    if (options_.config_file.empty()) {
-        error = "no configuration file: started with --interface";
-    } else {
-        try {
-            const auto last = shared_.policy.load();
-            const Config fresh = read_config(options_.config_file, last.get());
-            needs_restart = fresh.differs_outside_policy(shared_.config);
-            shared_.policy = fresh.policy;
-            warn_of_lists(fresh);
-            ++record_.policy_reloads;
-        } catch (const std::exception& exception) {
-            error = exception.what();
-        }
+    if (options_.config_file.empty())
+        return finish_reload(std::unexpected("no configuration file: started with --interface"));
+    if (!reader_.read(shared_.policy.load())) reload_again_ = true;
+}
+
+void Agent::finish_reload(const ConfigReader::Result& fresh) {
+    const bool needs_restart = fresh && fresh->differs_outside_policy(shared_.config);
+    if (fresh) {
+        shared_.policy = fresh->policy;
+        warn_of_lists(*fresh);
+        ++record_.policy_reloads;
     }
     log_.event("reload", [&](text::JsonObject& line) {
-        line.add("result", error.empty() ? "ok" : "kept the old policy");
-        if (!error.empty()) line.add("error", error);
+        line.add("result", fresh ? "ok" : "kept the old policy");
+        if (!fresh) line.add("error", fresh.error());
         if (needs_restart)
             line.add("warning", "only the policy was read again: other changes need a restart");
         const auto policy = shared_.policy.load();
         line.add("rules", policy->steps().size());
         if (const auto* lists = policy->lists()) line.add("names", lists->names().names());
     });
+    if (std::exchange(reload_again_, false)) return reload();
     ::sd_notify(0, "READY=1");
 }
 
@@ -421,11 +430,10 @@ void Agent::write_record() {
 }  // namespace
 
 void run_agent(const RunOptions& options) {
-    const Config config =
-        options.config_file.empty() ? default_config(options.interfaces) : read_config(options.config_file);
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGUSR1, SIG_IGN);  // what log rotation sends by habit; the log is a stream
-    Agent agent(options, config);
+    Agent agent(options, options.config_file.empty() ? default_config(options.interfaces)
+                                                     : read_config(options.config_file));
     agent.run();
 }
 

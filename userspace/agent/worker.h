@@ -23,7 +23,7 @@ namespace sluice::agent {
 
 // What all workers use. The policy is replaced as a whole; everything else is fixed, or safe from any thread.
 struct Shared {
-    const Config config;
+    const Config config;  // without its policy
     const std::uint64_t flows_max;
     const std::uint64_t sockets_max;
     PacketMode* const packet;  // null: the mode is not used
