@@ -11,7 +11,7 @@
  */
 #include <linux/types.h>
 
-#define FLOW_ABI_VERSION 2
+#define FLOW_ABI_VERSION 3
 
 /* Why a flow ended. `live`: it has not. */
 #define FLOW_END_LIST(X)                                                                   \
@@ -35,7 +35,8 @@
     X(descriptor_limit)     /* refused: no file descriptors left for it */                 \
     X(not_redirected)       /* somebody connected to the agent's own port */               \
     X(stopped)              /* the agent stopped */                                        \
-    X(splice_failed)        /* the kernel's account of the bytes does not add up: reset, not corrupted */
+    X(splice_failed)        /* the kernel's account of the bytes does not add up: reset, not corrupted */ \
+    X(policy_changed)       /* a reload ended it: `on_reload` */
 
 /* Who carries a flow's bytes. `none`: nobody yet. */
 #define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)
@@ -105,6 +106,7 @@ struct flow_direction {
 
 #define FLOW_SERVER_NAME_BYTES 256
 #define FLOW_RULE_BYTES 64
+#define FLOW_FACTS_BYTES 192
 
 /* One live flow: map `flows`, key is `id`. All times are CLOCK_MONOTONIC nanoseconds, 0 = not yet. */
 struct flow_record {
@@ -122,6 +124,9 @@ struct flow_record {
     __u8 unused[4];
     char rule[FLOW_RULE_BYTES];               /* NUL-terminated, cut if longer */
     char server_name[FLOW_SERVER_NAME_BYTES]; /* NUL-terminated; empty: none */
+    /* What else it was judged by, as userspace/agent/recorded_facts.h writes it; NUL-terminated. Empty: not
+     * known. */
+    char facts[FLOW_FACTS_BYTES];
 };
 
 #define AGENT_VERSION_BYTES 32

@@ -103,7 +103,7 @@ struct packet_flow {
 };
 
 #define PACKET_NAMES_MAX 65535
-#define PACKET_NAME_BYTES 256 /* NUL-terminated */
+#define PACKET_NAME_BYTES 256 /* a name; or a rule, NUL, and flow_record.facts; then NULs */
 
 /* One text that flows share, a server name or a rule's: map `packet_names`, key is its number, from 1. */
 struct packet_name {

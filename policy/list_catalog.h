@@ -72,9 +72,14 @@ class ListCatalog {
     NameSet names_;
 };
 
+// The files that the policy names as they are now, by size and time; nothing is read.
+std::vector<ListInfo> list_files(const ListSources& sources);
+bool are_same_files(const std::vector<ListInfo>& left, const std::vector<ListInfo>& right);
+
 struct LoadedLists {
     std::shared_ptr<const ListCatalog> catalog;  // never null
     std::vector<std::string> warnings;           // one line each
+    std::vector<ListInfo> files;                 // as they were found, whatever came of it
 };
 
 // Reads what has changed since `last` (null: nothing is known) or since the prepared file was made, and takes

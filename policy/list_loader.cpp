@@ -64,34 +64,12 @@ std::vector<ListInfo> categories_of(const ListSource& source, const std::string&
     return lists;
 }
 
-// The files that the policy names, as they are now.
-std::vector<ListInfo> list_files(const ListSources& sources) {
-    const fs::path folder = fs::path(sources.file).parent_path();
-    std::vector<ListInfo> files;
-    for (const ListSource& source : sources.lists) {
-        const std::string path = folder / source.path;
-        if (source.format == ListFormat::ut1) {
-            std::ranges::move(categories_of(source, path), std::back_inserter(files));
-        } else {
-            files.push_back(
-                {.list = source.name, .category = source.category, .format = source.format, .path = path});
-        }
-    }
-    for (ListInfo& info : files)
-        look_at_file(info);  // what cannot be read is told when it is read
-    return files;
-}
-
-bool all_the_same(const std::vector<ListInfo>& left, const std::vector<ListInfo>& right) {
-    return std::ranges::equal(left, right,
-                              [](const ListInfo& a, const ListInfo& b) { return a.is_same_file(b); });
-}
-
 class Loader {
   public:
     Loader(const ListSources& sources, const ListCatalog* last) : sources_(sources), last_(last) {}
 
     LoadedLists load(std::vector<ListInfo> files) {
+        std::vector<ListInfo> found = files;
         for (ListInfo& file : files)
             load_one(std::move(file));
         keep_what_vanished();
@@ -104,7 +82,7 @@ class Loader {
         keep_names();
         NameSet names = builder_.build(ListCatalog::notes_of(lists_));
         return {std::make_shared<const ListCatalog>(std::move(lists_), std::move(names)),
-                std::move(warnings_)};
+                std::move(warnings_), std::move(found)};
     }
 
   private:
@@ -258,6 +236,28 @@ class Loader {
 
 }  // namespace
 
+std::vector<ListInfo> list_files(const ListSources& sources) {
+    const fs::path folder = fs::path(sources.file).parent_path();
+    std::vector<ListInfo> files;
+    for (const ListSource& source : sources.lists) {
+        const std::string path = folder / source.path;
+        if (source.format == ListFormat::ut1) {
+            std::ranges::move(categories_of(source, path), std::back_inserter(files));
+        } else {
+            files.push_back(
+                {.list = source.name, .category = source.category, .format = source.format, .path = path});
+        }
+    }
+    for (ListInfo& info : files)
+        look_at_file(info);  // what cannot be read is told when it is read
+    return files;
+}
+
+bool are_same_files(const std::vector<ListInfo>& left, const std::vector<ListInfo>& right) {
+    return std::ranges::equal(left, right,
+                              [](const ListInfo& a, const ListInfo& b) { return a.is_same_file(b); });
+}
+
 LoadedLists load_lists(const ListSources& sources, const ListCatalog* last, bool use_prepared) {
     std::vector<ListInfo> files = list_files(sources);
     std::vector<std::string> warnings;
@@ -266,7 +266,7 @@ LoadedLists load_lists(const ListSources& sources, const ListCatalog* last, bool
         const std::string path = fs::path(sources.file).parent_path() / sources.prepared;
         try {
             prepared = std::make_shared<const ListCatalog>(ListCatalog::load(path));
-            if (all_the_same(prepared->lists(), files)) return {prepared, {}};
+            if (are_same_files(prepared->lists(), files)) return {prepared, {}, std::move(files)};
             last = prepared.get();
         } catch (const FileError& error) {
             warnings.push_back(std::string(error.what()) + "; the lists are read instead");

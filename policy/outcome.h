@@ -23,6 +23,17 @@ constexpr std::string_view to_string(DenyStyle style) {
     return deny_style_words[static_cast<std::size_t>(style)];
 }
 
+// What becomes of live flows when another policy takes the place of the one that let them in.
+enum class OnReload : std::uint8_t {
+    keep,         // they go on
+    re_evaluate,  // those that the new policy denies are ended
+    kill,         // all are ended
+};
+inline constexpr std::array<std::string_view, 3> on_reload_words{"keep", "re-evaluate", "kill"};
+constexpr std::string_view to_string(OnReload on_reload) {
+    return on_reload_words[static_cast<std::size_t>(on_reload)];
+}
+
 struct Outcome {
     Action action = Action::deny;
     DenyStyle style = DenyStyle::reset;

@@ -76,6 +76,7 @@ Policy Policy::with_lists(std::shared_ptr<const ListCatalog> lists) const {
             bind(list_sources_.file, *lists, row.when);
     }
     Policy policy(std::move(rules), fallback_, malformed_, std::move(profiles));
+    policy.on_reload_ = on_reload_;
     policy.list_sources_ = list_sources_;
     policy.lists_ = std::move(lists);
     return policy;

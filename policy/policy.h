@@ -41,6 +41,10 @@ class Policy {
     Policy with_lists(std::shared_ptr<const ListCatalog> lists) const;
     const ListCatalog* lists() const { return lists_.get(); }  // null: none
 
+    // `keep` until it is set.
+    void set_on_reload(OnReload on_reload) { on_reload_ = on_reload; }
+    OnReload on_reload() const { return on_reload_; }
+
     // The facts, and which lists know the name, if anybody asks.
     Facts complete(const Facts& facts) const;
 
@@ -71,6 +75,7 @@ class Policy {
     std::uint32_t asked_for_;  // a bit for each condition
     Outcome fallback_;
     Outcome malformed_;
+    OnReload on_reload_ = OnReload::keep;
     ListSources list_sources_;
     std::shared_ptr<const ListCatalog> lists_;
 };

@@ -206,9 +206,9 @@ void read_groups(const YamlReader& value, Uses& uses) {
 }  // namespace
 
 Policy read_policy(const YamlReader& section) {
-    YamlMapping mapping = section.mapping(
-        "a policy (a mapping with default:)",
-        {"default", "malformed", "lists", "prepared_lists", "sets", "profiles", "groups", "rules"});
+    YamlMapping mapping = section.mapping("a policy (a mapping with default:)",
+                                          {"default", "malformed", "on_reload", "lists", "prepared_lists",
+                                           "sets", "profiles", "groups", "rules"});
     Outcome fallback = read_short_outcome(mapping.at("default"));
     Outcome malformed = malformed_when_silent;
     if (const YamlReader* value = mapping.find("malformed")) malformed = read_short_outcome(*value);
@@ -229,6 +229,8 @@ Policy read_policy(const YamlReader& section) {
     if (const YamlReader* value = mapping.find("rules")) rules = read_rules(*value, sets, uses, names);
     Policy policy(std::move(rules), fallback, malformed, std::move(profiles));
     policy.set_list_sources(std::move(sources));
+    if (const YamlReader* value = mapping.find("on_reload"))
+        policy.set_on_reload(static_cast<OnReload>(value->word(on_reload_words)));
     return policy;
 }
 

@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
     add_run(app, options);
     sluice::cli::add_check(app, exit_code);
     sluice::cli::add_explain(app, exit_code);
-    sluice::cli::add_policy(app, exit_code);
+    sluice::cli::add_policy(app, options.state_directory, exit_code);
     sluice::cli::add_import(app, exit_code);
     sluice::cli::add_lists(app, exit_code);
     sluice::cli::add_flows(app, options.state_directory, exit_code);

@@ -26,6 +26,7 @@ splice: packet
 policy:
   default: {action: deny, style: drop, log: false}
   malformed: deny
+  on_reload: re-evaluate
   prepared_lists: /var/cache/lists.prepared
   lists:
     - {name: ads, file: ads.txt.gz, format: adblock, category: advertising}

@@ -16,11 +16,11 @@
 #include <optional>
 #include <thread>
 
-#include "userspace/agent/config_reader.h"
 #include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/pipe_pool.h"
+#include "userspace/agent/policy_reload.h"
 #include "userspace/agent/worker.h"
 #include "userspace/datapath/capture.h"
 #include "userspace/datapath/capture_watch.h"
@@ -85,8 +85,6 @@ class Agent {
   private:
     void wait_for_signal();
     void on_signal(int signal);
-    void reload();
-    void finish_reload(const ConfigReader::Result& fresh);
     void wait_for_kill_request();
     void wait_for_packet_events();
     void read_packet_events();
@@ -96,7 +94,6 @@ class Agent {
     void watch_capture();
     void restore_capture();
     void warn_of_missing_interfaces();
-    void warn_of_lists(const Config& config);
     void write_record_every_second();
     void write_record();
     void add_totals(const Totals& totals);
@@ -123,8 +120,7 @@ class Agent {
     asio::steady_timer packet_timer_;
     Totals packet_totals_;  // of flows that ended in the packet splice
     agent_record record_{};
-    ConfigReader reader_;
-    bool reload_again_ = false;  // somebody asked while it was being read
+    PolicyReload policy_reload_;
 };
 
 std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count) {
@@ -199,15 +195,15 @@ Agent::Agent(const RunOptions& options, const Config& config)
       events_(io_, ::dup(table_.events_fd())),
       second_(io_),
       packet_timer_(io_),
-      reader_(io_, options.config_file, [this](const ConfigReader::Result& fresh) { finish_reload(fresh); }) {
+      policy_reload_(io_, shared_, workers_, options.config_file) {
     signals_.add(SIGUSR2);
     if (shared_.config.capture.install) {
         capture_watch_.emplace();
         capture_changes_.assign(::dup(capture_watch_->fd()));
     }
     shared_.policy = config.policy;
-    warn_of_lists(config);
     forget_flows_of_last_agent();
+    policy_reload_.start(config);
 }
 
 // The bytes of these flows went with the agent that carried them.
@@ -265,39 +261,11 @@ void Agent::wait_for_signal() {
 
 void Agent::on_signal(int signal) {
     if (signal == SIGHUP) {
-        reload();
+        policy_reload_.request();
         return wait_for_signal();
     }
     if (signal == SIGUSR2) capture_.leave_in_place();
     io_.stop();
-}
-
-void Agent::reload() {
-    ::sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
-                 static_cast<long long>(Clock::now().time_since_epoch().count() / 1000));
-    if (options_.config_file.empty())
-        return finish_reload(std::unexpected("no configuration file: started with --interface"));
-    if (!reader_.read(shared_.policy.load())) reload_again_ = true;
-}
-
-void Agent::finish_reload(const ConfigReader::Result& fresh) {
-    const bool needs_restart = fresh && fresh->differs_outside_policy(shared_.config);
-    if (fresh) {
-        shared_.policy = fresh->policy;
-        warn_of_lists(*fresh);
-        ++record_.policy_reloads;
-    }
-    log_.event("reload", [&](text::JsonObject& line) {
-        line.add("result", fresh ? "ok" : "kept the old policy");
-        if (!fresh) line.add("error", fresh.error());
-        if (needs_restart)
-            line.add("warning", "only the policy was read again: other changes need a restart");
-        const auto policy = shared_.policy.load();
-        line.add("rules", policy->steps().size());
-        if (const auto* lists = policy->lists()) line.add("names", lists->names().names());
-    });
-    if (std::exchange(reload_again_, false)) return reload();
-    ::sd_notify(0, "READY=1");
 }
 
 void Agent::wait_for_kill_request() {
@@ -338,8 +306,9 @@ void Agent::on_packet_flow_end(const packet_flow_end& end) {
     const flow_record flow = packet_->table().record(end);
     packet_totals_.bytes_up += flow.up.bytes;
     packet_totals_.bytes_down += flow.down.bytes;
-    packet_totals_.ends[end.end]++;
-    if (end.flow.is_logged) log_packet_end(log_, flow, static_cast<flow_end>(end.end));
+    const flow_end why = policy_reload_.why_ended(flow.id, static_cast<flow_end>(end.end));
+    packet_totals_.ends[why]++;
+    if (end.flow.is_logged) log_packet_end(log_, flow, why);
 }
 
 void Agent::watch_interfaces() {
@@ -384,11 +353,6 @@ void Agent::warn_of_missing_interfaces() {
     }
 }
 
-void Agent::warn_of_lists(const Config& config) {
-    for (const std::string& what : config.list_warnings)
-        log_.event("warning", [&](text::JsonObject& line) { line.add("what", what); });
-}
-
 void Agent::write_record_every_second() {
     write_record();
     second_.expires_after(record_interval);
@@ -416,6 +380,7 @@ void Agent::write_record() {
     record_.log_lines_lost = log_.lines_lost();
     static_assert(static_cast<int>(SpliceChoice::packet) == SPLICE_MODE_packet);
     record_.splice_configured = static_cast<__u8>(shared_.config.splice);
+    record_.policy_reloads = policy_reload_.count();
     record_.policy_rules = static_cast<__u32>(shared_.policy.load()->steps().size());
     std::strncpy(record_.sockmap_test, sockmap_test_.c_str(), sizeof record_.sockmap_test - 1);
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;

@@ -200,6 +200,7 @@ void read_lists(Config& config, const policy::Policy* last) {
     if (sources.lists.empty()) return;
     policy::LoadedLists loaded = policy::load_lists(sources, last != nullptr ? last->lists() : nullptr);
     config.list_warnings = std::move(loaded.warnings);
+    config.list_files = std::move(loaded.files);
     config.policy =
         std::make_shared<const policy::Policy>(config.policy->with_lists(std::move(loaded.catalog)));
 }
@@ -223,6 +224,15 @@ Config parse_config_file(const std::string& path) {
 Config read_config(const std::string& path, const policy::Policy* last) {
     Config config = parse_config_file(path);
     read_lists(config, last);
+    return config;
+}
+
+Config reread_lists(const policy::Policy& policy) {
+    policy::LoadedLists loaded = policy::load_lists(policy.list_sources(), policy.lists());
+    Config config;
+    config.list_warnings = std::move(loaded.warnings);
+    config.list_files = std::move(loaded.files);
+    config.policy = std::make_shared<const policy::Policy>(policy.with_lists(std::move(loaded.catalog)));
     return config;
 }
 

@@ -36,6 +36,8 @@ struct Config {
     std::shared_ptr<const policy::Policy> policy;  // never null
     std::vector<std::string> list_warnings;        // of the policy's lists, one line each
 
+    std::vector<policy::ListInfo> list_files;  // as they were found when they were read
+
     // In anything that only a restart can change.
     bool differs_outside_policy(const Config& other) const;
 };
@@ -45,7 +47,10 @@ struct Config {
 // so far, from which lists come that have not changed, or that are broken now.
 Config read_config(const std::string& path, const policy::Policy* last = nullptr);
 
-// The same, without the lists.
+// What it would be if only the lists had been read again that `policy` names.
+Config reread_lists(const policy::Policy& policy);
+
+// The same as read_config(), without the lists.
 Config parse_config_file(const std::string& path);
 
 // And for a text already read; `file` is its name in errors.

@@ -72,9 +72,12 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
     if (end == FLOW_END_live && flow->protocol == policy::Protocol::tls)
         end = co_await judge_second_hello(worker, *flow, *downstream, *upstream, patience);
+    // Ended meanwhile: by a kill, or by another policy.
+    if (end == FLOW_END_live && patience.ended()) end = patience.ended_by();
     // Before any mode but the relay may have it, the server must have what was judged.
     if (end == FLOW_END_live && !flow->delivered && worker.splices_packets())
         end = co_await deliver(worker, *flow, *downstream, *upstream, patience);
+    if (end == FLOW_END_live && patience.ended()) end = patience.ended_by();
     if (end == FLOW_END_live && worker.splice_as_packets(*flow, *downstream, *upstream)) co_return;
     if (end == FLOW_END_live)
         co_return worker.splice(std::move(flow), std::move(downstream), std::move(upstream));

@@ -39,7 +39,7 @@ class Flow {
     tls::ClientHello hello;                             // of TLS flows, as far as it was understood
     std::string host;                                   // of HTTP flows: the name in the request
     std::string ssh_version;                            // of SSH flows
-    std::string ja4;                                    // of TLS flows, once somebody asked
+    std::string ja4;                                    // of TLS flows
     policy::Outcome outcome;
     std::string rule;  // a copy, as are the next three: the policy may be replaced while the flow lives
     std::string list;  // by which the rule matched; empty: by none
@@ -54,6 +54,7 @@ class Flow {
     bool listed = false;            // in the flow table
     std::uint64_t descriptors = 0;  // counted against the process's limit
 
+    void take(const policy::Verdict& verdict);  // all of it
     bool allowed() const { return outcome.action == policy::Action::allow; }
     std::string_view server_name() const;   // for the policy: empty when there is none
     std::string_view claimed_name() const;  // for people: an IP literal too

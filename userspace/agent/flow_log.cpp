@@ -43,7 +43,7 @@ void log_verdict(Log& log, const Flow& flow) {
         if (!flow.allowed()) line.add("style", policy::to_string(flow.outcome.style));
         if (flow.protocol == policy::Protocol::tls) {
             line.add("alpn", flow.hello.alpn);
-            line.add("ja4", flow.ja4.empty() ? tls::ja4(flow.hello) : flow.ja4);
+            line.add("ja4", flow.ja4);
             line.add("ech", tls::to_string(flow.hello.ech));
             line.add("records", flow.hello.records);
             line.add("hello_bytes", flow.hello.bytes);
@@ -84,7 +84,8 @@ void log_packet_end(Log& log, const flow_record& flow, flow_end end) {
         line.add("protocol", policy::to_string(static_cast<policy::Protocol>(flow.protocol)));
         line.add("server_name", flow.server_name);
         line.add("rule", flow.rule);
-        line.add("decision", policy::to_string(policy::Action::allow));
+        const bool denied = end == FLOW_END_policy_changed;
+        line.add("decision", policy::to_string(denied ? policy::Action::deny : policy::Action::allow));
         line.add("mode", datapath::splice_mode_word(flow.mode));
         line.add("reason", datapath::splice_reason_word(flow.reason));
         line.add("bytes_up", flow.up.bytes);

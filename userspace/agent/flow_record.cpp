@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "userspace/agent/flow.h"
+#include "userspace/agent/recorded_facts.h"
 
 namespace sluice::agent {
 namespace {
@@ -50,6 +51,14 @@ policy::Facts Flow::facts() const {
             .time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())};
 }
 
+void Flow::take(const policy::Verdict& verdict) {
+    outcome = verdict.outcome;
+    rule = verdict.rule;
+    would_deny = verdict.would_deny;
+    list = verdict.list;
+    category = verdict.category;
+}
+
 flow_record Flow::record() const {
     static_assert(static_cast<int>(policy::Protocol::malformed) == FLOW_PROTOCOL_malformed);
     static_assert(static_cast<int>(policy::Protocol::smtp) == FLOW_PROTOCOL_smtp);
@@ -67,6 +76,7 @@ flow_record Flow::record() const {
     out.reason = static_cast<__u8>(reason);
     copy_text(out.rule, rule);
     copy_text(out.server_name, claimed_name());
+    if (judged) copy_text(out.facts, facts_text(facts()));
     return out;
 }
 

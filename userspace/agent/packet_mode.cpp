@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "userspace/agent/recorded_facts.h"
+
 #include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::agent {
@@ -51,10 +53,12 @@ std::optional<splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket
     const packet_tuple upstream = tuple_of(flow.destination, flow.upstream_source);
     const auto legs = hold_.take(downstream, upstream, static_cast<std::uint32_t>(flow.up.bytes));
     if (!legs) return legs.error();
+    const std::string facts = facts_text(flow.facts());
     const auto inserted = splice_.insert({.id = flow.id,
                                           .accepted_ns = nanoseconds(flow.times.accepted),
                                           .server_name = flow.server_name(),
                                           .rule = flow.rule,
+                                          .facts = facts,
                                           .protocol = static_cast<std::uint8_t>(flow.protocol),
                                           .reason = static_cast<std::uint8_t>(flow.reason),
                                           .is_logged = flow.outcome.log},

@@ -63,6 +63,7 @@ class Patience final : private Subscriber {
     bool ended() const { return ended_ != FLOW_END_live; }  // by kill or stop: the flow must go, now
     flow_end ended_by() const { return ended_; }
     Flow& flow() { return flow_; }
+    void end(flow_end why);  // once: a second reason is not heard
 
     // Until a socket's flag is set. False: the patience is over.
     asio::awaitable<bool> readable(Socket& socket);
@@ -77,7 +78,6 @@ class Patience final : private Subscriber {
     asio::awaitable<bool> until(Condition holds, Socket& one, Socket& other);
     void on_ready(Socket& socket) override;
     asio::awaitable<void> sleep();
-    void end(flow_end why);
     void wake_later();
 
     Deadlines& deadlines_;

@@ -131,6 +131,11 @@ void Relay::close(RelayedFlow& relayed, flow_end why) {
     finish_(std::move(flow), why);
 }
 
+void Relay::for_each_flow(const std::function<void(Flow&)>& visit) {
+    for (auto& [id, relayed] : flows_)
+        visit(*relayed->flow);
+}
+
 bool Relay::end(std::uint64_t flow_id, flow_end why) {
     const auto position = flows_.find(flow_id);
     if (position == flows_.end()) return false;

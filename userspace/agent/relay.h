@@ -41,13 +41,13 @@ class Relay {
     // Takes a flow and its two connected sockets, from which nothing has been read.
     void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server, Lending lending);
 
+    void for_each_flow(const std::function<void(Flow&)>& visit);  // which may end none
     bool end(std::uint64_t flow_id, flow_end why);
     void end_all(flow_end why);
     void stop();  // after end_all: waits for nothing any more
 
     // Now and then: times flows out, and hands those that moved bytes to `publish`.
     void sweep(const Publish& publish);
-
 
   private:
     struct RelayedFlow;

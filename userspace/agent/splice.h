@@ -4,6 +4,7 @@
 // relay refuses nothing. Whoever took a flow ends, counts and lists it, and hands it to `finish`.
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "userspace/agent/config.h"
@@ -30,13 +31,13 @@ class Splice {
     // Takes a flow and its two connected sockets, from which nothing has been read.
     void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
 
+    void for_each_flow(const std::function<void(Flow&)>& visit) { relay_.for_each_flow(visit); }
     bool end(std::uint64_t flow_id, flow_end why);  // false: no such flow here
     void end_all(flow_end why);
     void stop();  // after end_all: waits for nothing any more
 
     // Now and then: times flows out, and hands those that moved bytes to `publish`.
     void sweep(const Publish& publish);
-
 
   private:
     bool asks(splice_mode mode) const;

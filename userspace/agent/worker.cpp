@@ -57,6 +57,44 @@ void Worker::kill(std::uint64_t flow_id) {
     });
 }
 
+void Worker::rejudge(std::function<void(const LiveFlows&)> done) {
+    asio::post(io_, [this, done = std::move(done)] { done(rejudge_now()); });
+}
+
+// Each flow by all that is known of it. Whoever is set up at this moment has been judged and is judged again
+// here, or will be: by the new policy, as this thread sees it from here on.
+LiveFlows Worker::rejudge_now() {
+    const auto policy = shared_.policy.load();
+    const bool kills = policy->on_reload() == policy::OnReload::kill;
+    LiveFlows count;
+    std::vector<std::uint64_t> over;
+    const auto goes_on = [&](Flow& flow) {
+        const bool was_logged = flow.outcome.log;
+        flow.take(policy->judge(flow.facts()));
+        flow.outcome.log = flow.outcome.log || was_logged;
+        return flow.allowed();
+    };
+    splice_.for_each_flow([&](Flow& flow) {
+        ++count.flows;
+        if (!goes_on(flow) || kills)
+            over.push_back(flow.id);
+        else if (flow.listed)
+            publish(flow);
+    });
+    for (const std::uint64_t id : over)
+        splice_.end(id, FLOW_END_policy_changed);
+    deadlines_.for_each_flow([&](Patience& patience) {
+        Flow& flow = patience.flow();
+        if (!flow.judged || !flow.allowed() || patience.ended()) return;
+        ++count.flows;
+        if (goes_on(flow)) return;
+        patience.end(FLOW_END_denied);
+        ++count.cut;
+    });
+    count.cut += over.size();
+    return count;
+}
+
 void Worker::stop() {
     asio::post(io_, [this] {
         stopping_ = true;
@@ -145,16 +183,10 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     flow.ssh_version = std::move(opening.ssh_version);
     if (!std::exchange(flow.judged, true)) flow.times.judged = Clock::now();
     const auto policy = shared_.policy.load();
-    // Two SHA-256: only where somebody looks at it.
-    flow.ja4 = policy->asks_for(policy::Condition::ja4) ? tls::ja4(flow.hello) : std::string();
-    const policy::Verdict verdict = policy->judge(flow.facts());
-    flow.outcome = verdict.outcome;
-    flow.rule = verdict.rule;
-    flow.would_deny = verdict.would_deny;
-    flow.list = verdict.list;
-    flow.category = verdict.category;
+    flow.ja4 = flow.protocol == policy::Protocol::tls ? tls::ja4(flow.hello) : std::string();
+    flow.take(policy->judge(flow.facts()));
     if (flow.outcome.log) log_verdict(shared_.log, flow);
-    if (verdict.allowed()) return FLOW_END_live;
+    if (flow.allowed()) return FLOW_END_live;
     return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;
 }
 

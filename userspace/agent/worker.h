@@ -7,6 +7,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -43,6 +44,12 @@ struct Totals {
     std::array<std::atomic<std::uint64_t>, FLOW_END_COUNT> ends{};
 };
 
+// That were judged again.
+struct LiveFlows {
+    std::size_t flows = 0;
+    std::size_t cut = 0;
+};
+
 class Worker {
   public:
     Worker(Shared& shared, unsigned number);
@@ -51,6 +58,10 @@ class Worker {
     void start();  // the thread
     // From any thread.
     void kill(std::uint64_t flow_id);
+    // Judges again by the policy as it is now whatever lives in this worker, and ends what must end; `done`
+    // is called on its thread, when no flow that was let in by an earlier policy can leave it any more but
+    // into the packet splice.
+    void rejudge(std::function<void(const LiveFlows&)> done);
     void stop();  // ends every flow, then the thread; returns when it is done
     const Totals& totals() const { return totals_; }
 
@@ -78,6 +89,7 @@ class Worker {
     void open_flow(datapath::Fd socket, const policy::Endpoint& source);
     asio::awaitable<void> sweep_for_ever();
     void publish(Flow& flow);
+    LiveFlows rejudge_now();
     void forget(Flow& flow);
 
     Shared& shared_;

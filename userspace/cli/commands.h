@@ -10,9 +10,10 @@ namespace sluice::cli {
 // `exit_code`.
 void add_check(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
-void add_policy(CLI::App& app, int& exit_code);  // policy diff, policy suggest
+void add_policy(CLI::App& app, const std::string& state_directory, int& exit_code);  // and those below
 void add_policy_diff(CLI::App& app, int& exit_code);
 void add_policy_suggest(CLI::App& app, int& exit_code);
+void add_policy_preview(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_import(CLI::App& app, int& exit_code);
 void add_flows(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_status(CLI::App& app, const std::string& state_directory, int& exit_code);

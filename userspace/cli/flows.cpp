@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,8 +13,8 @@
 #include "userspace/cli/commands.h"
 #include "userspace/cli/flow_filter.h"
 #include "userspace/cli/flow_view.h"
+#include "userspace/cli/live_flows.h"
 #include "userspace/datapath/flow_table.h"
-#include "userspace/datapath/packet_splice.h"
 
 namespace sluice::cli {
 namespace {
@@ -33,32 +31,13 @@ struct FlowsOptions {
     std::vector<std::uint64_t> kill;
 };
 
-// Where all flows are: those that the agent carries, and those that no agent is needed for.
-struct Tables {
-    explicit Tables(const std::string& state_directory)
-        : carried(datapath::FlowTable::open(state_directory)) {
-        try {
-            packets.emplace(datapath::PacketSplice::open(state_directory));
-        } catch (const datapath::StateError&) {
-            // No agent has used that mode here.
-        }
-    }
-
-    datapath::FlowTable carried;
-    std::optional<datapath::PacketSplice> packets;
-};
-
-// Flows whose bytes an agent carries end with it: without one their records are only left over.
-std::vector<flow_record> live_flows(const Tables& tables, const FlowFilter& filter) {
-    std::vector<flow_record> flows;
-    if (tables.carried.agent_is_running()) flows = tables.carried.list();
-    if (tables.packets) std::ranges::copy(tables.packets->list(), std::back_inserter(flows));
+std::vector<flow_record> live_flows(const LiveTables& tables, const FlowFilter& filter) {
+    std::vector<flow_record> flows = cli::live_flows(tables);
     std::erase_if(flows, [&](const flow_record& flow) { return !filter.matches(flow); });
-    std::ranges::sort(flows, {}, &flow_record::id);
     return flows;
 }
 
-void print_flows(const Tables& tables, const FlowFilter& filter, bool json) {
+void print_flows(const LiveTables& tables, const FlowFilter& filter, bool json) {
     const auto now_ns = monotonic_ns();
     const auto flows = live_flows(tables, filter);
     if (!json) {
@@ -80,7 +59,7 @@ int show(const std::string& state_directory, const FlowsOptions& options) {
         std::fprintf(stderr, "sluice flows: %s\n", filter.error().c_str());
         return 2;
     }
-    const Tables tables(state_directory);
+    const LiveTables tables(state_directory);
     const bool clears_screen = options.watch && !options.json && ::isatty(STDOUT_FILENO) != 0;
     for (;;) {
         if (clears_screen) std::fputs("\x1b[H\x1b[J", stdout);
@@ -90,7 +69,7 @@ int show(const std::string& state_directory, const FlowsOptions& options) {
     }
 }
 
-int kill_one(Tables& tables, std::uint64_t id) {
+int kill_one(LiveTables& tables, std::uint64_t id) {
     if (tables.packets && tables.packets->kill(id)) return 0;
     datapath::FlowTable& table = tables.carried;
     if (!table.agent_is_running()) {
@@ -113,7 +92,7 @@ int kill_one(Tables& tables, std::uint64_t id) {
 }
 
 int kill_all(const std::string& state_directory, const std::vector<std::uint64_t>& ids) {
-    Tables tables(state_directory);
+    LiveTables tables(state_directory);
     int exit_code = 0;
     for (const auto id : ids)
         exit_code |= kill_one(tables, id);

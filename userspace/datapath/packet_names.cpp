@@ -15,6 +15,14 @@ namespace {
 // Looking for unused numbers walks over all flows. While there are none, it is not worth more often.
 constexpr std::uint64_t sweep_interval_ns = 10'000'000'000;
 
+// A rule's text has NULs within.
+std::string text_of(const packet_name& name) {
+    std::size_t bytes = PACKET_NAME_BYTES;
+    while (bytes > 0 && name.text[bytes - 1] == '\0')
+        --bytes;
+    return {name.text, bytes};
+}
+
 std::uint64_t monotonic_ns() {
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
     return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
@@ -30,7 +38,7 @@ PacketNames::PacketNames(int map) : map_(map) {
         packet_name name{};
         if (number > 0 && number <= PACKET_NAMES_MAX && bpf_map_lookup_elem(map_, &number, &name) == 0) {
             taken[number] = true;
-            numbers_.emplace(name.text, static_cast<std::uint16_t>(number));
+            numbers_.emplace(text_of(name), static_cast<std::uint16_t>(number));
         }
         error = bpf_map_get_next_key(map_, &number, &number);
     }
@@ -77,8 +85,7 @@ std::string PacketNames::read(int map, std::uint16_t number) {
     packet_name name{};
     const __u32 key = number;
     if (number == 0 || bpf_map_lookup_elem(map, &key, &name) != 0) return {};
-    name.text[PACKET_NAME_BYTES - 1] = '\0';
-    return name.text;
+    return text_of(name);
 }
 
 }  // namespace sluice::datapath

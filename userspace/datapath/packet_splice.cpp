@@ -61,6 +61,7 @@ struct PacketSplice::Handles {
     std::optional<PacketInterfaces> interfaces;
     std::mutex inserting;  // guards the writing half of `table`, and `interfaces`
 
+    bool kill(std::uint32_t slot);
     void open_kill(const std::string& directory);
     void open_events(const std::string& directory);
 };
@@ -161,20 +162,40 @@ bool PacketSplice::pass(std::uint32_t slot, std::uint64_t id) {
     return run_with_slot(bpf_program__fd(handles_->skeleton->progs.packet_pass), slot);
 }
 
-bool PacketSplice::kill(std::uint64_t id) {
-    const auto slot = handles_->table.slot_of(id);
-    if (!slot) return false;
-    const packet_tuple up_key = handles_->table.flow(*slot).up;
-    if (!run_with_slot(handles_->kill_program.get(), *slot)) return false;
+bool PacketSplice::Handles::kill(std::uint32_t slot) {
+    const packet_tuple up_key = table.flow(slot).up;
+    if (!run_with_slot(kill_program.get(), slot)) return false;
     // Nothing passes any more, so that the numbers stand still.
-    const auto up = handles_->table.find_route(up_key);
+    const auto up = table.find_route(up_key);
     if (!up) return true;
     const packet_tuple down_key = packet_reverse(up->leaves);
-    const auto down = handles_->table.find_route(down_key);
+    const auto down = table.find_route(down_key);
     if (!down) return true;
     reset_sender(up_key, *up, *down);
     reset_sender(down_key, *down, *up);
     return true;
+}
+
+bool PacketSplice::kill(std::uint64_t id) {
+    const auto slot = handles_->table.slot_of(id);
+    return slot && handles_->kill(*slot);
+}
+
+bool PacketSplice::rejudge(std::uint32_t first, std::uint32_t count,
+                           const std::function<Fate(const flow_record&)>& judge) {
+    const std::scoped_lock lock(handles_->inserting);  // so that a slot keeps its flow, or is free
+    PacketTable& table = handles_->table;
+    const std::uint32_t used = table.control().slots_used;
+    const std::uint32_t end = std::min(used, first + count);
+    for (std::uint32_t slot = first; slot < end; ++slot) {
+        const packet_flow flow = table.flow(slot);
+        if (flow.state != PACKET_SLOT_live) continue;
+        const flow_record known = table.identity(flow);
+        const Fate fate = judge(known);
+        if (!fate.rule.empty() && fate.rule != known.rule) table.rename_rule(slot, flow.id, fate.rule);
+        if (fate.ends) handles_->kill(slot);
+    }
+    return end < used;
 }
 
 int PacketSplice::events_fd() const {

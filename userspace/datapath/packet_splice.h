@@ -66,6 +66,16 @@ class PacketSplice {
     // this.
     bool pass(std::uint32_t slot, std::uint64_t id);
 
+    // What is to become of a flow that lives in some slot.
+    struct Fate {
+        bool ends = false;
+        std::string_view rule{};  // its new one
+    };
+    // Hands each live flow in the slots from `first` on, `count` at most, to `judge`, with what does not
+    // change while it lives, and does as it says. False: there are no slots behind them.
+    bool rejudge(std::uint32_t first, std::uint32_t count,
+                 const std::function<Fate(const flow_record&)>& judge);
+
     // Ends a flow: both ends get an RST that they believe. False: no such flow here.
     bool kill(std::uint64_t id);
 

@@ -36,6 +36,25 @@ std::uint64_t monotonic_ns() {
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+// A rule and the facts that flows were judged by share one text, so that a slot needs one number for both.
+struct RuleText {
+    std::string_view rule;
+    std::string_view facts;
+};
+
+RuleText split_rule(std::string_view text) {
+    const std::size_t end = text.find('\0');
+    if (end == text.npos) return {text, {}};
+    return {text.substr(0, end), text.substr(end + 1)};
+}
+
+std::string join_rule(std::string_view rule, std::string_view facts) {
+    static_assert(FLOW_RULE_BYTES + FLOW_FACTS_BYTES <= PACKET_NAME_BYTES);
+    std::string text(rule.substr(0, FLOW_RULE_BYTES - 1));
+    if (!facts.empty()) text.append(1, '\0').append(facts.substr(0, FLOW_FACTS_BYTES - 1));
+    return text;
+}
+
 template <std::size_t N>
 void copy_text(char (&out)[N], std::string_view text) {
     std::memcpy(out, text.data(), std::min(text.size(), N - 1));
@@ -102,21 +121,35 @@ std::optional<std::uint32_t> PacketTable::take_slot() {
     return std::nullopt;
 }
 
-void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up,
-                       std::uint64_t now_ns) {
-    const auto mark_used = [this](std::vector<bool>& used) {
+std::uint16_t PacketTable::intern(std::string_view text) {
+    return names_->intern(text, [this](std::vector<bool>& used) {
         for (std::uint32_t index = 0; index < control_->slots_used; ++index) {
             if (flows_[index].state != PACKET_SLOT_free)
                 used[flows_[index].server_name] = used[flows_[index].rule] = true;
         }
-    };
+    });
+}
+
+void PacketTable::rename_rule(std::uint32_t slot, std::uint64_t id, std::string_view rule) {
+    packet_flow& flow = flows_[slot];
+    if (flow.id != id) return;
+    const std::string facts(split_rule(PacketNames::read(names_map_, flow.rule)).facts);
+    if (const std::uint16_t number = intern(join_rule(rule, facts)); number != 0)
+        std::atomic_ref(flow.rule).store(number, std::memory_order_relaxed);
+}
+
+void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up,
+                       std::uint64_t now_ns) {
     packet_flow filled{};
     filled.id = flow.id;
     filled.accepted_ns = flow.accepted_ns;
     filled.up = up;
     filled.state = PACKET_SLOT_filling;
-    filled.rule = names_->intern(flow.rule, mark_used);
-    filled.server_name = names_->intern(flow.server_name, mark_used);
+    filled.server_name = intern(flow.server_name);
+    // A name that found no room is not known later, and so neither are the facts.
+    const bool is_known = flow.server_name.empty() || filled.server_name != 0;
+    if (is_known) filled.rule = intern(join_rule(flow.rule, flow.facts));
+    if (filled.rule == 0) filled.rule = intern(flow.rule);
     filled.protocol = flow.protocol & 0x7f;
     filled.reason = flow.reason;
     filled.is_logged = flow.is_logged ? 1 : 0;
@@ -190,7 +223,9 @@ flow_record PacketTable::identity(const packet_flow& flow) const {
     out.protocol = flow.protocol;
     out.mode = SPLICE_MODE_packet;
     out.reason = flow.reason;
-    copy_text(out.rule, PacketNames::read(names_map_, flow.rule));
+    const std::string text = PacketNames::read(names_map_, flow.rule);
+    copy_text(out.rule, split_rule(text).rule);
+    copy_text(out.facts, split_rule(text).facts);
     copy_text(out.server_name, PacketNames::read(names_map_, flow.server_name));
     return out;
 }

@@ -35,10 +35,13 @@ class PacketTable {
     flow_record identity(const packet_flow& flow) const;  // what does not change while it lives
     std::optional<std::uint32_t> slot_of(std::uint64_t id) const;
     const packet_flow& flow(std::uint32_t slot) const { return flows_[slot]; }
+    // Another rule, for a flow that this slot still has; the flow's facts stay.
+    void rename_rule(std::uint32_t slot, std::uint64_t id, std::string_view rule);
     packet_control& control() const { return control_[0]; }
     int map_fd(std::string_view name) const;  // -1: none
 
   private:
+    std::uint16_t intern(std::string_view text);
     void clear_leftovers();
     void erase_routes(const packet_tuple& up_key);
     std::optional<std::uint32_t> take_slot();

@@ -1,0 +1,83 @@
+#include "userspace/agent/recorded_facts.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "policy/policy_file.h"
+#include "userspace/agent/rejudgement.h"
+
+namespace sluice::agent {
+namespace {
+
+flow_record record_of(const policy::Facts& facts, const std::string& text) {
+    flow_record record{};
+    record.source.is_v4 = record.destination.is_v4 = 1;
+    const std::uint8_t client[] = {10, 0, 0, 7};
+    std::memcpy(record.source.address, client, sizeof client);
+    record.destination.port = 443;
+    record.protocol = static_cast<std::uint8_t>(facts.protocol);
+    facts.server_name.copy(record.server_name, sizeof record.server_name - 1);
+    text.copy(record.facts, sizeof record.facts - 1);
+    return record;
+}
+
+TEST(RecordedFacts, AreReadAsTheyWereWrittenWhateverBytesAreInThem) {
+    std::string every_byte;
+    for (int byte = 0; byte < 40; ++byte)
+        every_byte += static_cast<char>(byte * 6);
+    const std::vector<std::string> alpn{"h2", "http/1.1", ",", " =%", "a"};
+    const policy::Facts facts{.source = {},
+                              .destination = {},
+                              .server_name = "www.example.com",
+                              .ech = policy::Ech::grease,
+                              .alpn = alpn,
+                              .ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1",
+                              .ssh_version = every_byte};
+    const std::string text = facts_text(facts);
+    ASSERT_FALSE(text.empty());
+    const auto known = RecordedFacts::read(record_of(facts, text));
+    ASSERT_TRUE(known);
+    const policy::Facts read = known->facts();
+    EXPECT_EQ(read.source.address.to_string(), "10.0.0.7");
+    EXPECT_EQ(read.destination.port, 443);
+    EXPECT_EQ(read.server_name, facts.server_name);
+    EXPECT_EQ(read.ech, facts.ech);
+    EXPECT_EQ(std::vector(read.alpn.begin(), read.alpn.end()), alpn);
+    EXPECT_EQ(read.ja4, facts.ja4);
+    EXPECT_EQ(read.ssh_version, facts.ssh_version);
+}
+
+TEST(RecordedFacts, WhatDoesNotFitIsNotKnownRatherThanKnownByHalf) {
+    const std::vector<std::string> alpn(100, "h2");
+    policy::Facts facts{.source = {}, .destination = {}, .alpn = alpn};
+    EXPECT_EQ(facts_text(facts), "");
+    EXPECT_FALSE(RecordedFacts::read(record_of(facts, "")));
+    facts.alpn = {};
+    EXPECT_EQ(facts_text(facts), "-");
+    EXPECT_TRUE(RecordedFacts::read(record_of(facts, "-")));
+    for (const char* broken :
+         {"ech", "ech=often", "ja4=%", "ja4=%4", "ja4=%zz", "what=ever", "ja4=a b", "alpn=h2, "})
+        EXPECT_FALSE(RecordedFacts::read(record_of(facts, broken))) << broken;
+}
+
+TEST(RecordedFacts, AnAddressInANamesPlaceIsNoName) {
+    const auto known =
+        RecordedFacts::read(record_of({.source = {}, .destination = {}, .server_name = "192.0.2.1"}, "-"));
+    ASSERT_TRUE(known);
+    EXPECT_EQ(known->facts().server_name, "");
+}
+
+TEST(Rejudgement, AFlowOfWhichNotAllIsKnownEnds) {
+    const policy::Policy policy = policy::read_policy(policy::YamlReader::parse("f", "default: allow\n"));
+    const flow_record unknown = record_of({.source = {}, .destination = {}}, "");
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::keep, unknown, {}).ends);
+    EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}).ends);
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}).is_known);
+    flow_record unjudged = unknown;
+    unjudged.protocol = FLOW_PROTOCOL_unknown;
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::kill, unjudged, {}).ends) << "it will be judged";
+}
+
+}  // namespace
+}  // namespace sluice::agent

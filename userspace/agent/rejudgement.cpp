@@ -1,0 +1,19 @@
+#include "userspace/agent/rejudgement.h"
+
+#include "userspace/agent/recorded_facts.h"
+
+namespace sluice::agent {
+
+Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, const flow_record& flow,
+                    std::chrono::sys_seconds time) {
+    if (on_reload == policy::OnReload::keep || flow.protocol == FLOW_PROTOCOL_unknown) return {};
+    const bool kills = on_reload == policy::OnReload::kill;
+    const auto known = RecordedFacts::read(flow);
+    if (!known) return {.ends = true, .rule = {}, .is_known = false};
+    policy::Facts facts = known->facts();
+    facts.time = time;
+    const policy::Verdict verdict = policy.judge(facts);
+    return {.ends = kills || !verdict.allowed(), .rule = verdict.rule};
+}
+
+}  // namespace sluice::agent

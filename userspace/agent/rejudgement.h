@@ -1,0 +1,22 @@
+#pragma once
+// What a policy makes of a flow that lives already.
+#include <chrono>
+#include <string_view>
+
+#include "bpf/flow_abi.h"
+#include "policy/policy.h"
+
+namespace sluice::agent {
+
+struct Rejudgement {
+    bool ends = false;
+    std::string_view rule;  // that says so, or that lets it go on: of the policy. Empty: nobody was asked
+    bool is_known = true;   // false: not all is known that it was judged by, so that it may not go on
+};
+
+// By what the flow table has of the flow, at this `time`. A flow that has not been judged yet goes on: it
+// will be. `on_reload` stands for that of the policy.
+Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, const flow_record& flow,
+                    std::chrono::sys_seconds time);
+
+}  // namespace sluice::agent
