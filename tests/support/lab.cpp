@@ -32,6 +32,14 @@ std::string gateway_setup(const std::string& device, char network, const LabOpti
            std::to_string(options.mtu) + " up\n";
 }
 
+// Connects eth0 of `edge` with `device` of `gateway`.
+std::unique_ptr<Wire> link(const Netns& edge, const Netns& gateway, const std::string& device,
+                           const std::optional<WireOptions>& wire) {
+    if (wire) return std::make_unique<Wire>(WireEnd{edge, "eth0"}, WireEnd{gateway, device}, *wire);
+    gateway.ip("link add " + device + " type veth peer name eth0 netns " + edge.name() + "\n");
+    return nullptr;
+}
+
 // One end of a rough link: what it sends may be late or doubled, what it receives may be lost.
 void roughen(const Netns& netns, const std::string& device) {
     // Segments as they are on a wire, not bundles of 64 KiB that would be lost whole.
@@ -63,9 +71,9 @@ Lab::Lab(const LabOptions& options) {
     }
     for (const char* key : {"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"})
         gateway_.sysctl(key, "1");
-    gateway_.ip("link add lan0 type veth peer name eth0 netns " + client_.name() +
-                "\nlink add wan0 type veth peer name eth0 netns " + server_.name() + "\n" +
-                gateway_setup("lan0", '1', options) + gateway_setup("wan0", '2', options));
+    client_wire_ = link(client_, gateway_, "lan0", options.client_wire);
+    server_wire_ = link(server_, gateway_, "wan0", options.server_wire);
+    gateway_.ip(gateway_setup("lan0", '1', options) + gateway_setup("wan0", '2', options));
     client_.ip(edge_setup('1', options));
     std::string server = edge_setup('2', options);
     for (unsigned index = 1; index < options.server_addresses; ++index) {

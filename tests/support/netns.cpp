@@ -59,18 +59,26 @@ void Netns::sysctl(std::string_view key, std::string_view value) const {
     });
 }
 
-std::uint64_t Netns::tcp_counter(std::string_view wanted) const {
+std::optional<std::uint64_t> Netns::find_tcp_counter(std::string_view wanted) const {
     // /proc/net is that of the process's main thread; thread-self is the one that run() moves.
-    std::ifstream file = run([] { return std::ifstream("/proc/thread-self/net/snmp"); });
-    for (std::string names, values; std::getline(file, names) && std::getline(file, values);) {
-        if (!names.starts_with("Tcp:")) continue;
-        std::istringstream name_words(names);
-        std::istringstream value_words(values);
-        for (std::string name, value; name_words >> name && value_words >> value;) {
-            if (name == wanted) return std::stoull(value);
+    for (const char* path : {"/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"}) {
+        std::ifstream file = run([&] { return std::ifstream(path); });
+        for (std::string names, values; std::getline(file, names) && std::getline(file, values);) {
+            if (!names.starts_with("Tcp")) continue;
+            std::istringstream name_words(names);
+            std::istringstream value_words(values);
+            for (std::string name, value; name_words >> name && value_words >> value;) {
+                if (name == wanted) return std::stoull(value);
+            }
         }
     }
-    throw std::runtime_error("no Tcp counter " + std::string(wanted));
+    return std::nullopt;
+}
+
+std::uint64_t Netns::tcp_counter(std::string_view name) const {
+    const auto count = find_tcp_counter(name);
+    if (!count) throw std::runtime_error("no TCP counter " + std::string(name));
+    return *count;
 }
 
 void Netns::remove_leftovers() {

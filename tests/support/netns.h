@@ -2,6 +2,7 @@
 // A network namespace with a name, so that a person can look into it while a test stands still in a debugger:
 // `ip netns exec sluice-<pid>-gateway ...`. Needs root.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,8 +32,10 @@ class Netns {
     void tc(std::string_view lines) const;
     // Writes /proc/sys/<key>, e.g. "net/ipv4/ip_forward".
     void sysctl(std::string_view key, std::string_view value) const;
-    // A counter of this namespace's TCP stack since it was made, as /proc/net/snmp names it: "RetransSegs".
+    // A counter of this namespace's TCP stack since it was made, as /proc/net/snmp and netstat name it:
+    // "RetransSegs", "TCPWinProbe".
     std::uint64_t tcp_counter(std::string_view name) const;
+    std::optional<std::uint64_t> find_tcp_counter(std::string_view name) const;  // not every kernel has all
     // TCP segments that reached it, SYNs to closed ports included.
     std::uint64_t tcp_segments_received() const { return tcp_counter("InSegs"); }
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tests/support/byte_stream.h"
+#include "tests/support/exchange.h"
 #include "tests/support/gateway.h"
 #include "tests/support/tcp_server.h"
 #include "tests/support/wait.h"
@@ -29,34 +30,11 @@ class Splice : public testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Mode, Splice, testing::Values("relay", "sockmap", "packet"),
                          [](const auto& mode) { return std::string(mode.param); });
 
-// Both ends send `bytes` to each other at the same time and compare what came with what was sent.
+// Both ends send `bytes` to each other at the same time.
 void expect_faithful_exchange(const Lab& lab, Gateway& gateway, std::uint64_t bytes, const char* mode) {
-    StreamSum server_sent;
-    StreamSum server_received;
-    StreamSum client_sent;
-    StreamSum client_received;
-    policy::Endpoint source;
-    std::atomic<bool> server_done = false;
-    {
-        TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
-            std::jthread sender([&] { errno_of([&] { server_sent = send_stream(socket, 2, bytes); }); });
-            server_received = receive_stream(socket);
-            sender.join();
-            server_done = true;
-        });
-        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
-        source = client.local();
-        std::jthread sender([&] { errno_of([&] { client_sent = send_stream(client, 1, bytes); }); });
-        client_received = receive_stream(client);
-        sender.join();
-        gateway.wait_for("end", source);
-        // The gateway is done when its kernel has the last bytes; they may still be on their way.
-        EXPECT_TRUE(wait_until([&] { return server_done.load(); }));
-    }
-    EXPECT_EQ(server_received.bytes, bytes);
-    EXPECT_TRUE(server_received == client_sent);
-    EXPECT_TRUE(client_received == server_sent);
-    const JsonRecord end = gateway.wait_for("end", source);
+    const Exchange exchange = exchange_streams(lab, gateway, bytes);
+    EXPECT_TRUE(exchange.is_faithful(bytes));
+    const JsonRecord& end = exchange.end;
     EXPECT_EQ(end.text("end"), "closed") << end;
     EXPECT_EQ(end.number("bytes_up"), bytes);
     EXPECT_EQ(end.number("bytes_down"), bytes);
