@@ -14,6 +14,7 @@
 #include <bpf/bpf_core_read.h>
 
 #include "hold_abi.h"
+#include "packet_checksum.h"
 #include "packet_parse.h"
 
 #define HOLD_OPTIONS_BYTES_MAX 40
@@ -285,6 +286,7 @@ static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet*
 static __always_inline void hold_learn_server(struct __sk_buff* skb, const struct packet* packet,
                                               struct held_leg* leg) {
     if (leg->state != LEG_learning || packet->ack != leg->local_isn + 1) return;
+    if (!packet_is_intact(skb, packet)) return; /* our socket does not believe it either */
     const struct hold_options options = hold_options(skb, packet);
     leg->peer_isn = packet->seq;
     leg->peer_next = leg->local_ack = packet->seq + 1;

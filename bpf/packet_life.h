@@ -10,6 +10,7 @@
  * passed for the time that its state allows, so a flag set by a damaged packet does a flow no harm while it
  * is alive. A timer of the kernel's walks over the slots, whether an agent runs or not.
  */
+#include "packet_checksum.h"
 #include "packet_maps.h"
 #include "packet_parse.h"
 #include "packet_watch.h"
@@ -210,6 +211,7 @@ static __noinline enum packet_life packet_live(struct __sk_buff* skb, const stru
     if (route->flags & PACKET_ROUTE_KILLED) return PACKET_LIFE_dropped;
     if (flags & PACKET_RST) {
         if (!other || !packet_rst_counts(packet, route, other)) return PACKET_LIFE_passes;
+        if (!packet_is_intact(skb, packet)) return PACKET_LIFE_passes;
         __sync_fetch_and_or(&route->flags, PACKET_ROUTE_RESET);
         /* Other RSTs may not be believed after all: whether they are, silence tells. */
         return packet->seq == (__u32)other->ack - route->seq_delta ? PACKET_LIFE_closes : PACKET_LIFE_passes;

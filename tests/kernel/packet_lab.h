@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 
@@ -139,6 +140,19 @@ class PacketLab {
         packet_route route{};
         EXPECT_EQ(bpf_map_lookup_elem(splice_->map_fd("packet_routes"), &key, &route), 0) << "no such route";
         return route;
+    }
+
+    // The kernel's memory for the table, as it says itself; 0: it does not.
+    std::uint64_t kernel_bytes() const {
+        std::uint64_t sum = 0;
+        for (const char* map : {"packet_routes", "packet_flows"}) {
+            std::ifstream file("/proc/self/fdinfo/" + std::to_string(splice_->map_fd(map)));
+            std::uint64_t bytes = 0;
+            for (std::string word; file >> word;) {
+                if (word == "memlock:" && file >> bytes) sum += bytes;
+            }
+        }
+        return sum;
     }
 
     // For a flow whose handshake, and no more, has passed: its acknowledgements were of no payload.

@@ -1,11 +1,14 @@
 // How spliced flows end, and that their entries go.
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "tests/kernel/packet_lab.h"
+#include "tests/kernel/packet_segment.h"
 #include "tests/support/byte_stream.h"
 
 namespace sluice::test {
@@ -153,6 +156,71 @@ TEST(PacketLife, CountsPayloadOnceAndPacketsAsTheyCame) {
     EXPECT_EQ(end.bytes_up, bytes);
     EXPECT_EQ(end.bytes_down, bytes / 2);
     EXPECT_GT(end.packets_up, bytes / 65536);
+}
+
+// Its last packet becomes so much older.
+void age(PacketLab& lab, const LabFlow& flow, std::chrono::nanoseconds by) {
+    for (const packet_tuple& key : {lab.up(flow).arrives, lab.down(flow).arrives}) {
+        packet_route route = lab.route(key);
+        route.active_ns -= static_cast<__u64>(by.count());
+        bpf_map_update_elem(lab.splice().map_fd("packet_routes"), &key, &route, BPF_EXIST);
+    }
+}
+
+void set_tcp_option(const TcpSocket& socket, int level, int name, int value) {
+    EXPECT_EQ(::setsockopt(socket.descriptor(), level, name, &value, sizeof value), 0);
+}
+
+// Linux's own keepalive comes after two hours, which are over here when the test wants it.
+TEST(PacketLife, AKeepaliveAfterTwoHoursKeepsAFlow) {
+    PacketLab lab({}, {.flows_max = 64, .idle_s = 7260, .half_close_s = 0});
+    LabFlow kept;
+    LabFlow forgotten;
+    forgotten.id = 2;
+    forgotten.client.port = forgotten.source.port = 40002;
+    ASSERT_TRUE(lab.insert(kept));
+    ASSERT_TRUE(lab.insert(forgotten));
+    TcpServer server(lab.lab().server(), kept.server.port, TcpServer::echo);
+    const auto open = [&](const LabFlow& flow) {
+        TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+        client.send("hello");
+        client.receive_exactly(5);
+        return client;
+    };
+    TcpSocket client = open(kept);
+    const TcpSocket silent = open(forgotten);
+    const auto packets = [&] { return lab.route(lab.down(kept).arrives).packets; };
+    const std::uint64_t before = packets();
+    age(lab, kept, 2h);
+    set_tcp_option(client, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+    set_tcp_option(client, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+    set_tcp_option(client, SOL_SOCKET, SO_KEEPALIVE, 1);
+    EXPECT_TRUE(wait_until([&] { return packets() > before; })) << "no answer to the keepalive";
+    age(lab, kept, 2h);
+    age(lab, forgotten, 4h);
+    EXPECT_EQ(ended(lab).flow.id, forgotten.id);
+    EXPECT_EQ(lab.splice().size(), 1u);
+    client.send("again");
+    EXPECT_EQ(client.receive_exactly(5), "again");
+}
+
+// One bit of a link's, and the flow would be over.
+TEST(PacketLife, ADamagedResetEndsNothing) {
+    PacketLab lab;
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    const packet_tuple down_key = lab.down(flow).arrives;
+    Segment reset;
+    reset.tuple = lab.up(flow).arrives;
+    reset.flags = TH_RST | TH_ACK;
+    reset.seq = static_cast<std::uint32_t>(lab.route(down_key).ack) - flow.client_shift;
+    std::string frame = frame_of(reset);
+    frame.back() ^= 1;  // the urgent pointer
+    EXPECT_EQ(run_ingress(lab, frame).action, TC_ACT_REDIRECT) << "its receiver will see for itself";
+    EXPECT_EQ(lab.splice().size(), 1u);
+    EXPECT_EQ(lab.route(lab.up(flow).arrives).flags & PACKET_ROUTE_RESET, 0u);
+    EXPECT_EQ(run_ingress(lab, frame_of(reset)).action, TC_ACT_REDIRECT);
+    EXPECT_EQ(ended(lab).end, static_cast<unsigned>(FLOW_END_client_reset));
 }
 
 }  // namespace

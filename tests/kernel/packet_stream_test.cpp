@@ -68,5 +68,60 @@ TEST(PacketStream, NothingOfItReachesTheGatewaysStackAndNoChecksumIsWrong) {
     EXPECT_EQ(lab.lab().server().tcp_counter("InCsumErrors"), 0u);
 }
 
+// Our changes move the checksum by as much as they must and by no more, so that its receiver notices.
+TEST(PacketStream, WhatALinkHasDamagedIsNeverMended) {
+    for (const LabFlow& flow : {LabFlow{}, flow_v6()}) {
+        PacketLab lab({.client_wire = WireOptions{.damaged = 10}, .server_wire = WireOptions{}});
+        ASSERT_TRUE(lab.insert(flow));
+        exchange(lab, flow, 5 * megabyte);
+        EXPECT_GT(lab.lab().client_wire().frames_damaged(), 10u);
+        EXPECT_GT(lab.lab().client().tcp_counter("InCsumErrors"), 0u);
+        EXPECT_GT(lab.lab().server().tcp_counter("InCsumErrors"), 0u);
+    }
+}
+
+TEST(PacketStream, SurvivesLossReorderingAndDuplicationOverALongWay) {
+    const WireOptions wire{.delay = 10ms, .lost = 5, .doubled = 10, .late = 10};
+    PacketLab lab({.client_wire = wire, .server_wire = wire});
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    exchange(lab, flow, megabyte / 2);
+}
+
+// Segments that cards and stacks put together are cut up only behind us.
+TEST(PacketStream, LargeSegmentsPassAsTheyAre) {
+    for (const LabFlow& flow : {LabFlow{}, flow_v6()}) {
+        PacketLab lab;
+        ASSERT_TRUE(lab.insert(flow));
+        constexpr std::uint64_t bytes = 20 * megabyte;
+        exchange(lab, flow, bytes);
+        EXPECT_LT(lab.route(lab.up(flow).arrives).packets, bytes / 1448)
+            << "with the acknowledgements of as much the other way";
+        EXPECT_LT(lab.route(lab.down(flow).arrives).packets, bytes / 1448);
+    }
+}
+
+// The receiver's window closes for longer than several retransmission timers, and the sender asks until it
+// opens.
+TEST(PacketStream, AWindowOfZeroIsProbedUntilItOpens) {
+    PacketLab lab;
+    const LabFlow flow;
+    ASSERT_TRUE(lab.insert(flow));
+    StreamSum received;
+    TcpServer server(
+        lab.lab().server(), flow.server.port,
+        [&](TcpSocket& socket) {
+            wait_until([&] { return lab.lab().client().tcp_counter("TCPWinProbe") >= 3; });
+            received = receive_stream(socket);
+            socket.send("all");
+        },
+        16'384);
+    TcpSocket client = TcpSocket::connect(lab.lab().client(), flow.dialled, {.source = flow.client});
+    const StreamSum sent = send_stream(client, 1, 8 * megabyte);
+    EXPECT_EQ(client.receive_exactly(3), "all");
+    EXPECT_EQ(received, sent);
+    EXPECT_GE(lab.lab().client().tcp_counter("TCPWinProbe"), 3u);
+}
+
 }  // namespace
 }  // namespace sluice::test

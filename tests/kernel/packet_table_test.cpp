@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <string>
 
 #include "tests/kernel/packet_lab.h"
@@ -160,21 +159,10 @@ TEST(PacketTable, AnInterfaceThatAppearsLaterIsTakenIn) {
     EXPECT_NE(filters.out.find("packet_ethern"), std::string::npos) << filters.out;
 }
 
-// What the kernel says that maps take, from /proc/self/fdinfo.
-std::uint64_t memory_of(int map) {
-    std::ifstream file("/proc/self/fdinfo/" + std::to_string(map));
-    for (std::string word; file >> word;) {
-        std::uint64_t bytes = 0;
-        if (word == "memlock:" && file >> bytes) return bytes;
-    }
-    return 0;
-}
-
 TEST(PacketTable, AFlowTakesAtMost512BytesOfTheKernelsMemory) {
     constexpr std::uint32_t flows = 65'536;
     PacketLab lab({}, {.flows_max = flows, .idle_s = 0, .half_close_s = 0});
-    const std::uint64_t bytes =
-        memory_of(lab.splice().map_fd("packet_routes")) + memory_of(lab.splice().map_fd("packet_flows"));
+    const std::uint64_t bytes = lab.kernel_bytes();
     ASSERT_GT(bytes, 0u);
     EXPECT_LE(bytes / flows, 512u);
     RecordProperty("bytes_per_flow", static_cast<int>(bytes / flows));

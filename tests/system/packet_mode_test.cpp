@@ -1,11 +1,14 @@
 // Flows whose packets the kernel forwards: which qualify, and that no agent is needed for them.
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 
 #include <string>
 
 #include "tests/support/byte_stream.h"
 #include "tests/support/gateway.h"
 #include "tests/support/process.h"
+#include "tests/support/raw_peer.h"
+#include "tests/support/short_flows.h"
 #include "tests/support/tcp_server.h"
 #include "tests/support/wait.h"
 
@@ -120,6 +123,38 @@ TEST(PacketMode, TakesFlowsThatNetfilterTranslates) {
     Gateway gateway(lab, std::string("upstream: {source: gateway}\n") + allow_all);
     EXPECT_EQ(mode_of_a_flow(lab, gateway, Lab::server_v4(7000)), "packet automatic");
     EXPECT_EQ(server.peers().at(0).address.to_string(), "10.10.2.9");
+}
+
+// Its sequence number would be taken for the flow's, for all of its life.
+TEST(PacketMode, ADamagedAnswerOfTheServersIsNotBelieved) {
+    const Lab lab;
+    for (const char* option : {"tcp_timestamps", "tcp_sack", "tcp_window_scaling"})
+        lab.client().sysctl(std::string("net/ipv4/") + option, "0");
+    Gateway gateway(lab, allow_all);
+    const policy::Endpoint source = endpoint("10.10.1.2:50000");
+    RawPeer server(lab.server(), Lab::server_v4(7000), source);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.source = source});
+    client.send("question");
+    const auto syn = server.receive();
+    ASSERT_TRUE(syn && syn->flags == TH_SYN);
+    server.ack = *syn->seq + 1;
+    server.send({.flags = TH_SYN | TH_ACK, .seq = server.seq + 1000, .damaged = true});
+    server.send({.flags = TH_SYN | TH_ACK});
+    ++server.seq;
+    EXPECT_EQ(server.hear(8), "question");
+    EXPECT_TRUE(wait_until([&] {
+        const auto flows = gateway.flows();
+        return flows.size() == 1 && flows[0].text("mode") == "packet";
+    }));
+    server.say("answer");
+    EXPECT_EQ(client.receive_exactly(6), "answer");
+}
+
+TEST(PacketMode, ThousandsOfShortFlowsOnPortsUsedAgainMisfitNowhere) {
+    const Lab lab;
+    Gateway gateway(lab, allow_all);
+    EXPECT_EQ(run_short_flows(lab, 7000, 4000), 4000u);
+    EXPECT_EQ(misfits(lab), "");
 }
 
 }  // namespace
