@@ -223,7 +223,9 @@ static __noinline enum packet_life packet_live(struct __sk_buff* skb, const stru
     if (route->flags & PACKET_ROUTE_RESET) __sync_fetch_and_and(&route->flags, ~PACKET_ROUTE_RESET);
     if (other) packet_life_fin(packet, route, other);
     const __u32 heard = route->flags & (PACKET_ROUTE_FIN_HEARD | PACKET_ROUTE_FIN_ACKED);
-    if (heard == PACKET_ROUTE_FIN_HEARD && (flags & PACKET_ACK) && (__s32)(packet->ack - route->fin_ack) >= 0)
+    /* Exactly: nothing comes behind a FIN, and who forges one cannot know what number it has on the other
+     * leg. */
+    if (heard == PACKET_ROUTE_FIN_HEARD && (flags & PACKET_ACK) && packet->ack == route->fin_ack)
         __sync_fetch_and_or(&route->flags, PACKET_ROUTE_FIN_ACKED);
     return other && packet_is_finished(route, other) ? PACKET_LIFE_closes : PACKET_LIFE_passes;
 }
