@@ -91,7 +91,9 @@ void RawPeer::send(const RawSegment& segment) const {
     const std::string pseudo = address_bytes(local_) + address_bytes(remote_) + std::string("\0\x06", 2) +
                                bytes_of(htons(static_cast<std::uint16_t>(sizeof tcp + rest.size())));
     tcp.check = htons(checksum(pseudo + bytes_of(tcp) + rest));
-    if (segment.damaged) tcp.check ^= 0x5555;
+    if (segment.checksum == RawChecksum::wrong) tcp.check ^= 0x5555;
+    if (segment.checksum == RawChecksum::unfinished)
+        tcp.check = htons(static_cast<std::uint16_t>(~checksum(pseudo)));
     iphdr ip{};
     ip.version = 4;
     ip.ihl = 5;
@@ -118,8 +120,7 @@ std::optional<RawSegment> RawPeer::parse(std::string_view packet) const {
     return RawSegment{.flags = tcp.th_flags,
                       .seq = ntohl(tcp.seq),
                       .ack = ntohl(tcp.ack_seq),
-                      .payload = std::string(packet.substr(tcp.doff * 4)),
-                      .damaged = false};
+                      .payload = std::string(packet.substr(tcp.doff * 4))};
 }
 
 std::optional<RawSegment> RawPeer::receive(milliseconds deadline) const {

@@ -13,13 +13,20 @@
 
 namespace sluice::test {
 
+enum class RawChecksum : std::uint8_t {
+    right,
+    wrong,
+    unfinished,  // of the pseudo header only, as in packets that a device is still to complete: wrong on a
+                 // wire
+};
+
 // Flags are those of <netinet/tcp.h>.
 struct RawSegment {
     std::uint8_t flags = 0;
     std::optional<std::uint32_t> seq = {};  // else what comes next
     std::optional<std::uint32_t> ack = {};
     std::string payload = {};
-    bool damaged = false;  // the checksum is wrong
+    RawChecksum checksum = RawChecksum::right;
 };
 
 class RawPeer {

@@ -138,7 +138,7 @@ TEST(PacketMode, ADamagedAnswerOfTheServersIsNotBelieved) {
     const auto syn = server.receive();
     ASSERT_TRUE(syn && syn->flags == TH_SYN);
     server.ack = *syn->seq + 1;
-    server.send({.flags = TH_SYN | TH_ACK, .seq = server.seq + 1000, .damaged = true});
+    server.send({.flags = TH_SYN | TH_ACK, .seq = server.seq + 1000, .checksum = RawChecksum::wrong});
     server.send({.flags = TH_SYN | TH_ACK});
     ++server.seq;
     EXPECT_EQ(server.hear(8), "question");
