@@ -18,6 +18,9 @@
 
 #define PACKET_ETHERNET_BYTES 14
 
+/* Bytes, less one. */
+#define PACKET_WINDOW_MAX (1 << 30)
+
 /* Flags of a route that leave its packets ordinary. */
 #define PACKET_ROUTE_ORDINARY (PACKET_ROUTE_READDRESSED | PACKET_ROUTE_SETTLED)
 
@@ -28,7 +31,12 @@ static __always_inline void packet_count(const struct packet* packet, struct pac
      * acknowledgement that means anything. */
     if (likely((packet->flags & (PACKET_ACK | PACKET_RST)) == PACKET_ACK)) {
         const __u64 last = route->ack;
-        route->ack = last + (__s64)(__s32)(packet->ack - (__u32)last);
+        const __s32 step = (__s32)(packet->ack - (__u32)last);
+        /* No window is larger (RFC 7323 2.3). A damaged one of more could not be told from a wrap-around. (No
+         * acknowledgement yet: a table that was filled before the handshake.) */
+        const int counts = (step > -PACKET_WINDOW_MAX && step < PACKET_WINDOW_MAX) || last == 0;
+        const int final = (route->flags & PACKET_ROUTE_FIN_ACKED) && packet->ack != route->fin_ack;
+        if (likely(counts && !final)) route->ack = last + (__s64)step;
     }
     if (packet->payload) route->seq_next = packet->seq + packet->payload;
 }

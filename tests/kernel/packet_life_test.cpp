@@ -223,5 +223,49 @@ TEST(PacketLife, ADamagedResetEndsNothing) {
     EXPECT_EQ(ended(lab).end, static_cast<unsigned>(FLOW_END_client_reset));
 }
 
+// Whichever bit: 2^31 more or less are the same in 32 bits, and not in 64.
+TEST(PacketLife, ADamagedAcknowledgementIsPutRightByTheNext) {
+    PacketLab lab;
+    const LabFlow flow;
+    datapath::PacketDirection up = lab.up(flow);
+    up.route.ack = up.route.ack_start = 2000;
+    datapath::PacketFlow about;
+    about.id = flow.id;
+    ASSERT_TRUE(lab.splice().insert(about, up, lab.down(flow)));
+    Segment segment;
+    segment.tuple = up.arrives;
+    for (int bit = 0; bit < 32; ++bit) {
+        for (const std::uint32_t ack : {3000U, 3000U ^ 1U << bit, 3000U}) {
+            segment.ack = ack;
+            EXPECT_EQ(run_ingress(lab, frame_of(segment)).action, TC_ACT_REDIRECT);
+        }
+        EXPECT_EQ(lab.listed(flow.id).down.bytes, 1000u) << bit;
+    }
+}
+
+// A damaged packet of those that come after the last acknowledgement would stay the last word.
+TEST(PacketLife, AfterTheAcknowledgementOfTheFinNoOtherCounts) {
+    PacketLab lab;
+    const LabFlow flow;
+    datapath::PacketDirection up = lab.up(flow);
+    up.route.ack = up.route.ack_start = 2000;
+    datapath::PacketFlow about;
+    about.id = flow.id;
+    ASSERT_TRUE(lab.splice().insert(about, up, lab.down(flow)));
+    Segment fin;
+    fin.tuple = lab.down(flow).arrives;
+    fin.flags = TH_FIN | TH_ACK;
+    fin.seq = 3000 - flow.server_shift;
+    fin.ack = 1000 + flow.client_shift;
+    Segment acknowledgement;
+    acknowledgement.tuple = up.arrives;
+    run_ingress(lab, frame_of(fin));
+    for (const std::uint32_t ack : {3001U, 2489U}) {
+        acknowledgement.ack = ack;
+        EXPECT_EQ(run_ingress(lab, frame_of(acknowledgement)).action, TC_ACT_REDIRECT);
+        EXPECT_EQ(lab.listed(flow.id).down.bytes, 1000u);
+    }
+}
+
 }  // namespace
 }  // namespace sluice::test

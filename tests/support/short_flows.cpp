@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <iostream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -47,12 +50,13 @@ bool run_one(const Lab& lab, const policy::Endpoint& source, const policy::Endpo
              unsigned number) {
     const std::string question = "question " + std::to_string(number);
     bool answered = false;
-    errno_of([&] {
+    const int error = errno_of([&] {
         TcpSocket socket = TcpSocket::connect(lab.client(), server, {.source = source});
         socket.send(question);
         const Received answer = socket.receive_to_end();
         answered = answer.bytes == question && answer.end == StreamEnd::eof;
     });
+    if (!answered) std::cerr << question << ": " << std::strerror(error) << "\n";
     return answered;
 }
 
