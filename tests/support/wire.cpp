@@ -93,8 +93,9 @@ class Wire::Carrier {
 
     void send(std::string frame, int to) {
         const WireOptions& options = wire_.options_;
-        Time due = std::chrono::steady_clock::now() + options.delay;
+        Time due = std::chrono::steady_clock::now();
         if (is_tcp(frame)) {
+            due += options.delay;
             if (happens(options.lost)) {
                 ++wire_.lost_;
                 return;

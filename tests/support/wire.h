@@ -13,7 +13,7 @@
 
 namespace sluice::test {
 
-// What happens to TCP frames, in each direction. Other frames are only delayed.
+// What happens to TCP frames, in each direction. Others pass at once.
 struct WireOptions {
     milliseconds delay{0};
     // Of a thousand frames:

@@ -1,6 +1,8 @@
 #include "userspace/agent/hello_exchange.h"
 
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -17,14 +19,32 @@ namespace {
 // A server that has not shown by then what it answers is not asking for a second hello.
 constexpr std::size_t answer_bytes_max = 64 * 1024;
 
-// How long a client's bytes are held for the server's acknowledgement (a client's first retransmission comes
-// after 200 ms), and how soon after the last look it is looked for again.
-constexpr std::chrono::milliseconds delivery_max{150};
+// How long the server's acknowledgement is waited for at least; a client's first retransmission comes after
+// 200 ms, and is acknowledged to it. And at most, for those far away: one loss takes about three round trips.
+constexpr std::chrono::milliseconds delivery_min{150};
+constexpr std::chrono::milliseconds delivery_max{3000};
+constexpr int delivery_round_trips = 4;
+// How soon after the last look it is looked for again.
 constexpr std::chrono::milliseconds first_look{1};
+constexpr std::chrono::milliseconds last_look{50};
 
 bool is_acknowledged(const Socket& socket) {
     int unacknowledged = 0;
     return ::ioctl(socket.native(), SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0;
+}
+
+std::chrono::milliseconds delivery_time(const Socket& server) {
+    tcp_info info{};
+    socklen_t bytes = sizeof info;
+    if (::getsockopt(server.native(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return delivery_min;
+    const std::chrono::milliseconds round_trip(info.tcpi_rtt / 1000);
+    return std::clamp(round_trip * delivery_round_trips, delivery_min, delivery_max);
+}
+
+// What a client has sent on top is acknowledged to it when its hold has ended.
+bool has_said_more(const Socket& client) {
+    int unread = 0;
+    return ::ioctl(client.native(), SIOCINQ, &unread) == 0 && unread > 0;
 }
 
 enum class Passed : std::uint8_t { all, from_failed, to_failed, not_in_time };
@@ -103,10 +123,12 @@ asio::awaitable<std::expected<bool, flow_end>> deliver_first_bytes(Flow& flow, S
     // A server that hung up may have said why: the splice reads it.
     if (passed == Passed::to_failed) co_return false;
     flow.up.bytes += bytes;
-    const auto deadline = Clock::now() + delivery_max;
-    for (auto wait = first_look; !is_acknowledged(upstream); wait *= 2) {
-        if (upstream.readable || Clock::now() >= deadline) break;
-        patience.last_until(Clock::now() + wait);
+    const auto held_until = Clock::now() + delivery_min;
+    const auto deadline = Clock::now() + delivery_time(upstream);
+    for (auto wait = first_look; !is_acknowledged(upstream); wait = std::min(wait * 2, last_look)) {
+        const auto now = Clock::now();
+        if (upstream.readable || now >= deadline || (now >= held_until && has_said_more(downstream))) break;
+        patience.last_until(now + wait);
         co_await patience.readable_or_failed(upstream, downstream);
         if (patience.ended()) co_return std::unexpected(patience.ended_by());
         if (downstream.failed) co_return std::unexpected(FLOW_END_client_reset);
