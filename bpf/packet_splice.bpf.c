@@ -48,32 +48,50 @@ static __always_inline int packet_leave(struct __sk_buff* skb, __u32 l3, __u32 i
     return (int)bpf_redirect_neigh(ifindex, NULL, 0, 0);
 }
 
+/* Where the routing table sends packets of this route: by the interface that they have left by so far, or,
+ * when it has no way there any more, by the one that it would forward them by. Notes the interface and, for
+ * IPv4, the neighbour. Negative: the table knows no way. */
+static __noinline int packet_ask_way(struct __sk_buff* skb, struct packet_route* route, __u32 is_v4,
+                                     __u32 tick) {
+    struct bpf_fib_lookup fib = {.family = is_v4 ? 2 /* AF_INET */ : 10 /* AF_INET6 */,
+                                 .l4_protocol = IPPROTO_TCP};
+    if (is_v4) {
+        fib.ipv4_src = route->leaves.source[3];
+        fib.ipv4_dst = route->leaves.destination[3];
+    } else {
+        __builtin_memcpy(fib.ipv6_src, route->leaves.source, 16);
+        __builtin_memcpy(fib.ipv6_dst, route->leaves.destination, 16);
+    }
+    const struct bpf_fib_lookup question = fib;
+    fib.ifindex = route->ifindex;
+    long found = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT);
+    if (found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_UNREACHABLE) {
+        fib = question;
+        fib.ifindex = skb->ifindex;
+        found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+    }
+    const int is_known = found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH;
+    if (!is_known || fib.family != question.family) return -1;
+    route->ifindex = fib.ifindex;
+    *(volatile __u64*)&route->next_hop = (is_v4 ? (__u64)fib.ipv4_dst << 32 : 0) | tick;
+    return 0;
+}
+
 /* As packet_leave(), for a packet of a route that has been translated. Which neighbour the routing table
- * means is asked once a PACKET_TICK and not of each packet, which is half of what it costs to send one on. */
+ * means is asked once a PACKET_TICK and not of each packet, which is half of what it costs to send one on.
+ * (IPv6: an address has no room in the route; the kernel looks it up each time.) */
 static __always_inline int packet_leave_by(struct __sk_buff* skb, __u32 l3, const struct packet* packet,
                                            struct packet_route* route) {
-    const __u32 ifindex = route->ifindex;
-    if (!packet->is_v4) return packet_leave(skb, l3, ifindex);
     const __u32 tick = (__u32)(bpf_ktime_get_coarse_ns() >> PACKET_TICK_SHIFT);
-    __u64 next_hop = *(volatile __u64*)&route->next_hop;
-    if (unlikely((__u32)next_hop != tick)) {
-        struct bpf_fib_lookup fib = {
-            .family = 2 /* AF_INET */,
-            .l4_protocol = IPPROTO_TCP,
-            .ifindex = ifindex,
-            .ipv4_src = route->leaves.source[3],
-            .ipv4_dst = route->leaves.destination[3],
-        };
-        const long found = bpf_fib_lookup(skb, &fib, sizeof(fib), BPF_FIB_LOOKUP_OUTPUT);
-        if ((found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH) || fib.family != 2 ||
-            fib.ifindex != ifindex)
-            return packet_leave(skb, l3, ifindex);
-        next_hop = (__u64)fib.ipv4_dst << 32 | tick;
-        *(volatile __u64*)&route->next_hop = next_hop;
-    }
+    const __u32 is_v4 = packet->is_v4;
+    if (unlikely((__u32) * (volatile __u64*)&route->next_hop != tick) &&
+        packet_ask_way(skb, route, is_v4, tick) != 0)
+        return packet_leave(skb, l3, route->ifindex);
+    if (!is_v4) return packet_leave(skb, l3, route->ifindex);
     if (l3 == 0 && bpf_skb_change_head(skb, PACKET_ETHERNET_BYTES, 0) != 0) return TC_ACT_SHOT;
+    const __u64 next_hop = *(volatile __u64*)&route->next_hop;
     struct bpf_redir_neigh neighbour = {.nh_family = 2, .ipv4_nh = (__u32)(next_hop >> 32)};
-    return (int)bpf_redirect_neigh(ifindex, &neighbour, sizeof(neighbour), 0);
+    return (int)bpf_redirect_neigh(route->ifindex, &neighbour, sizeof(neighbour), 0);
 }
 
 static __always_inline int packet_forward(struct __sk_buff* skb, __u32 l3, struct packet* packet,

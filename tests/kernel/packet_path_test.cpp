@@ -1,21 +1,41 @@
 // The ways that a spliced flow's packets take: path MTU, hops, errors of routers, interfaces of other kinds.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "tests/kernel/packet_exchange.h"
+#include "tests/kernel/packet_segment.h"
 #include "tests/support/packet_counter.h"
 #include "tests/support/process.h"
 #include "userspace/datapath/fd.h"
 
 namespace sluice::test {
 namespace {
+
+constexpr std::string_view gateway_address("\x02\0\0\0\0\x01", 6);
+
+// From the client's interface to `gateway_address`.
+void send_frame(const PacketLab& lab, std::string frame) {
+    frame.replace(0, gateway_address.size(), gateway_address);
+    lab.lab().client().run([&] {
+        const datapath::Fd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+        sockaddr_ll to{};
+        to.sll_family = AF_PACKET;
+        to.sll_ifindex = static_cast<int>(if_nametoindex("eth0"));
+        EXPECT_EQ(::sendto(socket.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&to),
+                           sizeof to),
+                  static_cast<ssize_t>(frame.size()));
+    });
+}
 
 // With addresses of the gateway's own upstream.
 LabFlow readdressed(LabFlow flow) {
@@ -112,6 +132,60 @@ TEST(PacketPath, EachPacketIsAHopOlder) {
     EXPECT_GT(aged.packets(), 0u);
 }
 
+// The old neighbour is gone. Nothing is lost for good while the flow does not know yet.
+TEST(PacketPath, AnotherNextHopIsFollowedInMidFlow) {
+    for (LabFlow flow : {LabFlow{}, flow_v6()}) {
+        const bool v4 = flow.client.address.is_v4();
+        PacketLab lab;
+        lab.lab().server().ip(
+            "link set eth0 address 02:00:00:00:00:01\naddress add 10.10.9.2/32 dev lo\n"
+            "address add fd00:9::2/128 dev lo\n");
+        const std::string old_hop = v4 ? "10.10.2.2" : "fd00:2::2";
+        const std::string new_hop = v4 ? "10.10.2.3" : "fd00:2::3";
+        const std::string server = v4 ? "10.10.9.2" : "fd00:9::2";
+        const auto neighbour = [&](const std::string& hop, const char* address) {
+            lab.lab().gateway().ip("neighbour replace " + hop + " lladdr " + address + " dev wan0\n");
+        };
+        neighbour(old_hop, "02:00:00:00:00:01");
+        neighbour(new_hop, "02:00:00:00:00:01");
+        lab.lab().gateway().ip("route add " + server + " via " + old_hop + "\n");
+        flow.dialled = flow.server = v4 ? endpoint("10.10.9.2:443") : endpoint("[fd00:9::2]:443");
+        ASSERT_TRUE(lab.insert(flow));
+        exchange(lab, flow, megabyte, [&] {
+            lab.lab().gateway().ip("route replace " + server + " via " + new_hop + "\n");
+            neighbour(old_hop, "02:00:00:00:00:99");
+        });
+    }
+}
+
+// An uplink fails, and there is another one.
+TEST(PacketPath, AnotherInterfaceIsFollowedWhenTheOldOneHasNoRoute) {
+    for (LabFlow flow : {LabFlow{}, flow_v6()}) {
+        const bool v4 = flow.client.address.is_v4();
+        PacketLab lab;
+        lab.lab().gateway().ip(
+            "link add wan1 type veth peer name eth1 netns " + lab.lab().server().name() +
+            "\naddress add 10.10.3.1/24 dev wan1\naddress add fd00:3::1/64 dev wan1 nodad\n"
+            "link set wan1 up\n");
+        lab.lab().server().ip(
+            "address add 10.10.3.2/24 dev eth1\naddress add fd00:3::2/64 dev eth1 nodad\nlink set eth1 up\n"
+            "address add 10.10.9.2/32 dev lo\naddress add fd00:9::2/128 dev lo\n");
+        lab.lab().gateway().run([&] { lab.splice().attach_new(); });
+        const std::string route = v4 ? "10.10.9.2" : "fd00:9::2";
+        lab.lab().gateway().ip("route add " + route + " via " + (v4 ? "10.10.2.2" : "fd00:2::2") + "\n");
+        flow.dialled = flow.server = v4 ? endpoint("10.10.9.2:443") : endpoint("[fd00:9::2]:443");
+        ASSERT_TRUE(lab.insert(flow));
+        exchange(lab, flow, megabyte, [&] {
+            lab.lab().gateway().ip("route replace " + route + " via " + (v4 ? "10.10.3.2" : "fd00:3::2") +
+                                   "\n");
+            lab.lab().server().ip("route replace default via " + std::string(v4 ? "10.10.3.1" : "fd00:3::1") +
+                                  "\n");
+            lab.lab().gateway().ip("link set wan0 down\n");
+        });
+        EXPECT_EQ(lab.route(lab.up(flow).arrives).ifindex, lab.ifindex("wan1"));
+    }
+}
+
 // In and out by the same interface: the client's and the server's sockets are in one namespace here, and know
 // each other by the gateway's addresses only.
 TEST(PacketPath, AGatewayWithOneArm) {
@@ -135,6 +209,47 @@ TEST(PacketPath, ABridgeIsAnInterfaceLikeOthersAndItsPortsAreLeftAlone) {
     flow.lan = "br0";
     ASSERT_TRUE(lab.insert(flow));
     exchange(lab, flow, 10 * megabyte);
+}
+
+// Where the kernel has VLANs, their interfaces are like others; a tagged frame on the interface below is not
+// ours.
+TEST(PacketPath, VlansAreInterfacesAndTagsBelowThemAreLeftAlone) {
+    PacketLab lab;
+    lab.lab().gateway().ip("link set lan0 address 02:00:00:00:00:01\n");
+    if (run_process({"ip", "link", "add", "link", "lan0", "name", "vlan7", "type", "vlan", "id", "7"},
+                    {.netns = &lab.lab().gateway()})
+            .exit_code == 0) {
+        lab.lab().gateway().ip(
+            "address add 10.10.7.1/24 dev vlan7\naddress add fd00:7::1/64 dev vlan7 nodad\nlink set vlan7 "
+            "up\n");
+        lab.lab().client().ip(
+            "link add link eth0 name vlan7 type vlan id 7\naddress add 10.10.7.2/24 dev vlan7\n"
+            "address add fd00:7::2/64 dev vlan7 nodad\nlink set vlan7 up\n"
+            "route replace default via 10.10.7.1\nroute replace default via fd00:7::1\n");
+        lab.lab().gateway().run([&] { lab.splice().attach_new(); });
+        for (LabFlow flow : {LabFlow{}, flow_v6()}) {
+            flow.client = flow.source =
+                flow.client.address.is_v4() ? endpoint("10.10.7.2:40000") : endpoint("[fd00:7::2]:40000");
+            flow.lan = "vlan7";
+            ASSERT_TRUE(lab.insert(flow));
+            exchange(lab, flow, 2 * megabyte);
+        }
+    }
+
+    LabFlow untagged;
+    untagged.id = 9;
+    ASSERT_TRUE(lab.insert(untagged));
+    const PacketCounter arrived(lab.lab().server(), "tcp dport 443 tcp flags & syn == 0 ip saddr 10.10.1.2",
+                                "prerouting");
+    Segment segment;
+    segment.tuple = lab.up(untagged).arrives;
+    const std::string plain = frame_of(segment);
+    const std::string tagged = plain.substr(0, 12) + std::string("\x81\x00\x00\x09", 4) + plain.substr(12);
+    send_frame(lab, tagged);
+    EXPECT_EQ(lab.route(segment.tuple).packets, 0u);
+    send_frame(lab, plain);
+    EXPECT_TRUE(wait_until([&] { return arrived.packets() == 1; }));
+    EXPECT_EQ(lab.route(segment.tuple).packets, 1u);
 }
 
 datapath::Fd open_tun(const Netns& netns, const std::string& name) {

@@ -73,7 +73,7 @@ TEST(PacketStream, WhatALinkHasDamagedIsNeverMended) {
     for (const LabFlow& flow : {LabFlow{}, flow_v6()}) {
         PacketLab lab({.client_wire = WireOptions{.damaged = 10}, .server_wire = WireOptions{}});
         ASSERT_TRUE(lab.insert(flow));
-        exchange(lab, flow, 5 * megabyte);
+        exchange(lab, flow, 2 * megabyte);
         EXPECT_GT(lab.lab().client_wire().frames_damaged(), 10u);
         EXPECT_GT(lab.lab().client().tcp_counter("InCsumErrors"), 0u);
         EXPECT_GT(lab.lab().server().tcp_counter("InCsumErrors"), 0u);
@@ -93,7 +93,7 @@ TEST(PacketStream, LargeSegmentsPassAsTheyAre) {
     for (const LabFlow& flow : {LabFlow{}, flow_v6()}) {
         PacketLab lab;
         ASSERT_TRUE(lab.insert(flow));
-        constexpr std::uint64_t bytes = 20 * megabyte;
+        constexpr std::uint64_t bytes = 5 * megabyte;
         exchange(lab, flow, bytes);
         EXPECT_LT(lab.route(lab.up(flow).arrives).packets, bytes / 1448)
             << "with the acknowledgements of as much the other way";
