@@ -47,6 +47,19 @@ TEST(PacketTable, RefusesNewFlowsWhenFullAndEvictsNone) {
     EXPECT_EQ(lab.splice().list().size(), 64u);
 }
 
+TEST(PacketTable, AFullTableGivesNewFlowsTheRoomOfThoseThatAreOver) {
+    PacketLab lab;
+    for (std::uint32_t number = 0; number < 64; ++number)
+        ASSERT_TRUE(lab.insert(numbered(number)));
+    const LabFlow over = numbered(40);
+    ASSERT_TRUE(lab.kill(over.id));
+    EXPECT_TRUE(lab.splice().contains(lab.up(over).arrives));
+    EXPECT_TRUE(lab.insert(numbered(64)));
+    EXPECT_FALSE(lab.splice().contains(lab.up(over).arrives));
+    EXPECT_FALSE(lab.insert(numbered(65)));
+    EXPECT_EQ(lab.splice().list().size(), 64u);
+}
+
 TEST(PacketTable, RefusesATupleThatIsInUse) {
     PacketLab lab;
     const LabFlow flow;

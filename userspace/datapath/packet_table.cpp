@@ -17,6 +17,9 @@ namespace sluice::datapath {
 
 namespace {
 
+// Of a full table, for each flow that is to be inserted.
+constexpr std::uint32_t closing_slots_tried = 4096;
+
 flow_endpoint endpoint_of(const __u32 (&address)[4], __u16 port, bool is_v4) {
     flow_endpoint endpoint{};
     std::memcpy(endpoint.address, is_v4 ? &address[3] : &address[0], is_v4 ? 4 : 16);
@@ -109,6 +112,23 @@ void PacketTable::clear_leftovers() {
     }
 }
 
+// A full table makes room for a new flow with one that is over and only waits for stragglers.
+std::optional<std::uint32_t> PacketTable::take_closing_slot() {
+    const std::uint32_t slots = control_->slots;
+    for (std::uint32_t tried = 0; tried < std::min(slots, closing_slots_tried); ++tried) {
+        const std::uint32_t slot = next_slot_;
+        next_slot_ = next_slot_ + 1 < slots ? next_slot_ + 1 : 0;
+        std::atomic_ref state(flows_[slot].state);
+        __u32 expected = PACKET_SLOT_closing;
+        if (!state.compare_exchange_strong(expected, PACKET_SLOT_ending)) continue;
+        erase_routes(flows_[slot].up);
+        std::atomic_ref(control_->flows_ended).fetch_add(1);
+        state.store(PACKET_SLOT_free, std::memory_order_release);
+        return slot;
+    }
+    return std::nullopt;
+}
+
 std::optional<std::uint32_t> PacketTable::take_slot() {
     const std::uint32_t slots = control_->slots;
     for (std::uint32_t tried = 0; tried < slots && control_->flows_inserted - control_->flows_ended < slots;
@@ -118,7 +138,7 @@ std::optional<std::uint32_t> PacketTable::take_slot() {
         if (std::atomic_ref(flows_[slot].state).load(std::memory_order_acquire) == PACKET_SLOT_free)
             return slot;
     }
-    return std::nullopt;
+    return take_closing_slot();
 }
 
 std::uint16_t PacketTable::intern(std::string_view text) {

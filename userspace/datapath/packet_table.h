@@ -45,6 +45,7 @@ class PacketTable {
     void clear_leftovers();
     void erase_routes(const packet_tuple& up_key);
     std::optional<std::uint32_t> take_slot();
+    std::optional<std::uint32_t> take_closing_slot();
     void fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up, std::uint64_t now_ns);
     int insert_route(std::uint32_t slot, const PacketDirection& direction, bool is_down,
                      std::uint64_t now_ns);
