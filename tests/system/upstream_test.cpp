@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/gateway.h"
+#include "tests/support/hello_builder.h"
 #include "tests/support/process.h"
 #include "tests/support/tcp_server.h"
 
@@ -35,6 +36,21 @@ TEST(Upstream, RefusedIsPassedOnAsReset) {
     Gateway gateway(lab, allow_all);
     expect_upstream_failure(lab, gateway, Lab::server_v4(81), "upstream_refused");
     expect_upstream_failure(lab, gateway, Lab::server_v6(81), "upstream_refused");
+}
+
+// The server's RST comes before or while the first bytes are sent to it.
+TEST(Upstream, AResetInsteadOfAnAnswerIsPassedOn) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, [](TcpSocket& socket) { socket.reset(); });
+    Gateway gateway(lab, allow_all);
+    for (const std::string& question : {build_hello(), std::string("GET / HTTP/1.0\r\n\r\n")}) {
+        for (int i = 0; i < 20; ++i) {
+            TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+            client.send(question);
+            EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset) << i;
+            EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "server_reset");
+        }
+    }
 }
 
 TEST(Upstream, WithoutARouteIsUnreachable) {

@@ -65,7 +65,10 @@ asio::awaitable<Passed> pass_on(std::size_t bytes, Socket& from, Socket& to, Pat
             bytes -= taken;
             continue;
         }
-        if (errno != EAGAIN && errno != EWOULDBLOCK) co_return Passed::to_failed;
+        if (errno != EAGAIN && errno != EWOULDBLOCK) {
+            to.failed = true;
+            co_return Passed::to_failed;
+        }
         to.writable = false;
         if (!co_await patience.writable_or_failed(to, from)) co_return Passed::not_in_time;
         if (from.failed) co_return Passed::from_failed;

@@ -22,7 +22,8 @@ bool look(Socket& socket, std::size_t bytes_max, std::span<const std::uint8_t>& 
     const auto buffer = scratch(bytes_max);
     const ssize_t n = ::recv(socket.native(), buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
     bytes = buffer.first(n > 0 ? static_cast<std::size_t>(n) : 0);
-    return !socket.failed && (n >= 0 || errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) socket.failed = true;
+    return !socket.failed;
 }
 
 // Wakes a socket's waiter only when so much is there: without it, waiting on a socket with unread bytes

@@ -80,7 +80,8 @@ RelayDirection::Step RelayDirection::flush(Socket& to, PipePool& pipes) {
 RelayDirection::Step RelayDirection::copy(Socket& from, Socket& to, std::span<char> buffer) {
     if (!from.readable) return Step::blocked;
     const ssize_t received = ::recv(from.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (received == 0 && !in_sockmap_) return Step::end_of_stream;
+    // The kernel tells of an RST once, and whoever came before may have been told: from then on reads end.
+    if (received == 0 && !in_sockmap_) return from.failed ? Step::from_failed : Step::end_of_stream;
     if (received <= 0) {
         if (received < 0 && !would_block(errno)) return Step::from_failed;
         from.readable = false;
