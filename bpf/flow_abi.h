@@ -49,7 +49,7 @@
     /* Why not `sockmap`, for now or for good: */                                          \
     X(backlog)         /* the receiver is slower than the sender */                        \
     X(sockmap_refused) /* the kernel did not take the sockets */                           \
-    X(sockmap_full)    /* too many bytes wait in the kernel already */                     \
+    X(no_dialogue)     /* so far: splice(2) carries long one-way transfers faster */       \
     /* Why not `packet`: */                                                                \
     X(leg_unknown)  /* a handshake was not seen: SYN cookies, IP options, too many SYNs */ \
     X(leg_reset)    /* one side has sent RST already */                                    \
@@ -63,7 +63,8 @@
     X(table_full)                                                                          \
     X(tuple_in_use) /* another spliced flow has these addresses and ports */               \
     X(unavailable)  /* the kernel has refused */                                           \
-    X(undelivered)  /* the server did not acknowledge in time what was judged */
+    X(undelivered)  /* the server did not acknowledge in time what was judged */       \
+    X(local_client) /* of a program on the gateway itself: relay */
 
 /* What the first bytes were. In the order of policy::Protocol. `unknown`: not judged yet. */
 #define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown) X(smtp)

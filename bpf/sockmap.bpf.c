@@ -2,8 +2,9 @@
 // Splice mode `sockmap`: each segment that a leg receives goes to the other leg's socket, without the agent.
 //
 // The kernel has no backpressure on this path: what is redirected has been acknowledged and is charged to
-// nobody, so the program itself keeps count, and stops in time. What it does not redirect it passes
-// (SK_PASS): then it is charged to the socket that received it, whose window closes. No byte is ever dropped.
+// nobody, so the program redirects no more than the other socket's send buffer has room for. What it does not
+// redirect it passes (SK_PASS): then it is charged to the socket that received it, whose window closes. No
+// byte is ever dropped.
 //
 // Kernel structures are declared here, as far as they are needed, and relocated at load (CO-RE): building
 // does not depend on the kernel of the build machine.
@@ -15,12 +16,25 @@
 #include "sockmap_abi.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct sock;
 struct sk_buff {
+    struct sock* sk;
     unsigned int truesize;
     char cb[48];
 };
 struct tcp_skb_cb {
     __u32 seq;
+};
+struct sock {
+    int sk_wmem_queued;
+    int sk_sndbuf;
+    void* sk_user_data;
+};
+struct sk_buff_head {
+    __u32 qlen;
+};
+struct sk_psock {
+    struct sk_buff_head ingress_skb;
 };
 struct tcp_sock {
     __u32 copied_seq;
@@ -77,8 +91,31 @@ static void tell(struct sockmap_leg* leg, __u32 slot) {
     if (!leg->told) leg->told = bpf_ringbuf_output(&events, &slot, sizeof(slot), 0) == 0;
 }
 
+// What waits in the queue of the socket that has received this: to be sent by it, or passed to its reader.
+static __u32 waiting(struct __sk_buff* skb) {
+    const struct sk_buff* kernel_skb = (const struct sk_buff*)skb;
+    const struct sock* sock = 0;
+    unsigned long psock = 0;
+    __u32 segments = 0;
+    if (bpf_core_read(&sock, sizeof(sock), &kernel_skb->sk)) return 0;
+    if (bpf_core_read(&psock, sizeof(psock), &sock->sk_user_data)) return 0;
+    psock &= ~7UL;  // flags (SK_USER_DATA_PTRMASK)
+    if (!psock) return 0;
+    const struct sk_psock* queue = (const struct sk_psock*)psock;
+    if (bpf_core_read(&segments, sizeof(segments), &queue->ingress_skb.qlen)) return 0;
+    return segments;
+}
+
+static __u32 memory_of(struct __sk_buff* skb) {
+    const struct sk_buff* kernel_skb = (const struct sk_buff*)skb;
+    __u32 truesize = 0;
+    bpf_core_read(&truesize, sizeof(truesize), &kernel_skb->truesize);  // of a live sk_buff: cannot fail
+    return truesize;
+}
+
 static int pass(struct __sk_buff* skb, struct sockmap_leg* leg, __u32 slot) {
     leg->passing = 1;
+    leg->stray = waiting(skb) ? leg->stray + memory_of(skb) : 0;
     // With a full barrier: the agent resets `told`, then reads `passed`.
     __sync_fetch_and_add(&leg->passed, skb->len);
     tell(leg, slot);
@@ -154,6 +191,15 @@ static __u32 backlog(struct sockmap_leg* leg, __u32 write_seq) {
     return leg->held_old + leg->held_young;
 }
 
+// Whether the other socket takes this segment, and all that was redirected before it, without waiting.
+static int has_room(struct sockmap_leg* leg, struct tcp_sock* tcp, __u32 truesize) {
+    const struct sock* sock = (const struct sock*)tcp;
+    // In this order: what leaves the backlog meanwhile is counted twice rather than not at all.
+    const __u32 held = backlog(leg, tcp->write_seq) + truesize + SOCKMAP_SEGMENT_OVERHEAD_BYTES;
+    const __s32 room = sock->sk_sndbuf - sock->sk_wmem_queued;
+    return held <= SOCKMAP_BACKLOG_BYTES_MAX && (__s32)held <= room;
+}
+
 SEC("sk_skb/stream_verdict")
 int carry(struct __sk_buff* skb) {
     const __u64 cookie = bpf_get_socket_cookie(skb);
@@ -174,25 +220,36 @@ int carry(struct __sk_buff* skb) {
     // The way back: the agent has carried all that was passed, and can read nothing before more is.
     if (leg->passing && leg->passed != leg->consumed) return pass(skb, leg, slot);
     leg->passing = 0;
+    leg->stray = 0;
 
+    const __u32 truesize = memory_of(skb);
     const __u32 peer = leg->peer;
     struct bpf_sock* target = bpf_map_lookup_elem(&peers, &peer);
     if (!target) return pass(skb, leg, slot);
     struct tcp_sock* tcp = bpf_skc_to_tcp_sock(target);
-    const __u32 write_seq = tcp ? tcp->write_seq : 0;
+    const int fits = tcp && has_room(leg, tcp, truesize);
     bpf_sk_release(target);
-    if (!tcp) return pass(skb, leg, slot);
-
-    __u32 truesize = 0;
-    const struct sk_buff* kernel_skb = (const struct sk_buff*)skb;
-    if (bpf_core_read(&truesize, sizeof(truesize), &kernel_skb->truesize)) truesize = bytes;
-    const __u32 held = backlog(leg, write_seq) + truesize;
-    if (held > SOCKMAP_BACKLOG_BYTES_MAX) return pass(skb, leg, slot);
+    if (!fits) return pass(skb, leg, slot);
 
     if (bpf_sk_redirect_map(skb, &peers, peer, 0) != SK_PASS) return pass(skb, leg, slot);
-    leg->held_young += truesize;
+    leg->held_young += truesize + SOCKMAP_SEGMENT_OVERHEAD_BYTES;
     leg->redirected += bytes;
     return SK_PASS;
+}
+
+// Attached to each socket (SO_ATTACH_BPF): runs before TCP takes a segment, also one that arrives while the
+// socket is in use.
+SEC("socket")
+int hold_back(struct __sk_buff* skb) {
+    const __u32 whole = 0xffffffff;
+    const __u64 cookie = bpf_get_socket_cookie(skb);
+    const __u32* slot = bpf_map_lookup_elem(&slots, &cookie);
+    if (!slot) return whole;
+    const struct sockmap_leg* leg = bpf_map_lookup_elem(&legs, slot);
+    if (!leg || leg->stray <= SOCKMAP_STRAY_BYTES_MAX || waiting(skb) < SOCKMAP_STRAYS_MIN) return whole;
+    __u8 offset = 0;  // of the payload, in words, in the upper half
+    if (bpf_skb_load_bytes(skb, 12, &offset, sizeof(offset))) return whole;
+    return skb->len > (offset >> 4) * 4u ? 0 : whole;
 }
 
 char LICENSE[] SEC("license") = "GPL";

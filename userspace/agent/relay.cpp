@@ -36,14 +36,18 @@ void Relay::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server,
     const std::uint64_t id = flow->id;
     auto owned = std::make_unique<RelayedFlow>(*this, std::move(flow), std::move(client), std::move(server));
     RelayedFlow& relayed = *flows_.emplace(id, std::move(owned)).first->second;
-    relayed.lending = sockmap_ ? lending : Lending::never;
+    relayed.reason_of_choice = relayed.flow->reason;
+    if (sockmap_ && lending == Lending::of_dialogues) {
+        relayed.lending = lending;
+        relayed.flow->reason = SPLICE_REASON_no_dialogue;
+    }
     if (!relayed.client->subscribe(&relayed) || !relayed.server->subscribe(&relayed)) {
         return close(relayed, FLOW_END_descriptor_limit);
     }
     // What was peeked is still there, and no new edge will tell of it.
     for (Socket* socket : {relayed.client.get(), relayed.server.get()})
         socket->readable = socket->writable = true;
-    relayed.lending == Lending::at_once ? lend(relayed) : pump(relayed);
+    pump(relayed);
 }
 
 // Moves what can be moved, both ways. The flow may be gone afterwards.
@@ -68,7 +72,8 @@ bool Relay::pump_one(RelayedFlow& relayed, Way way) {
     Socket& to = up ? *relayed.server : *relayed.client;
     const std::uint64_t before = direction.bytes();
     const auto result = direction.pump(from, to, pipes_, buffer_);
-    if (direction.bytes() != before) {
+    if (const std::uint64_t moved = direction.bytes() - before; moved > 0) {
+        count_turn(relayed, way, moved);
         relayed.flow->times.active = Clock::now();
         relayed.moved = true;
     }
@@ -157,12 +162,8 @@ void Relay::sweep(const Publish& publish) {
     const auto now = Clock::now();
     std::vector<std::pair<std::uint64_t, flow_end>> late;
     std::vector<std::uint64_t> waiting;
-    backlog_ = 0;
     for (auto& [id, relayed] : flows_) {
-        if (relayed->sockmap) {
-            count_carried(*relayed);
-            backlog_ += backlog(*relayed);
-        }
+        if (relayed->sockmap) count_carried(*relayed);
         const auto silent = now - relayed->flow->times.active;
         const bool half_closed = relayed->up.finished() || relayed->down.finished();
         if (relayed->sockmap && (relayed->waits || relayed->sockmap->passing(Side::client) ||

@@ -29,8 +29,8 @@ class Relay {
     using Finish = std::function<void(std::unique_ptr<Flow>, flow_end)>;
     using Publish = std::function<void(Flow&)>;
 
-    // Whether a flow is lent to the kernel (sockmap_splice.h), and when.
-    enum class Lending : std::uint8_t { never, when_it_lasts, at_once };
+    // Whether a flow is lent to the kernel (sockmap_splice.h), as soon as it has turned out to be a dialogue.
+    enum class Lending : std::uint8_t { never, of_dialogues };
 
     // `sockmap` may be null: then nothing is lent.
     // `finish` receives each flow back when it has ended, with its counters final.
@@ -56,12 +56,12 @@ class Relay {
     void pump(RelayedFlow& relayed);
     bool pump_one(RelayedFlow& relayed, Way way);
     void lend(RelayedFlow& relayed);
+    static void count_turn(RelayedFlow& relayed, Way way, std::uint64_t bytes);
     bool attend(RelayedFlow& relayed);
     bool attend_one(RelayedFlow& relayed, Way way);
     bool end_if_failed(RelayedFlow& relayed);
     void count_carried(RelayedFlow& relayed);
     void look_again(RelayedFlow& relayed);
-    static std::uint64_t backlog(const RelayedFlow& relayed);
     void yield(RelayedFlow& relayed);
     void resume_yielded();
     void count_bytes(RelayedFlow& relayed);
@@ -77,7 +77,6 @@ class Relay {
     std::vector<char> buffer_;
     std::unordered_map<std::uint64_t, std::unique_ptr<RelayedFlow>> flows_;
     std::vector<std::uint64_t> yielded_;  // ids: a flow may be gone when its turn comes
-    std::uint64_t backlog_ = 0;           // kernel memory in use for lent flows, as of the last sweep
 };
 
 }  // namespace sluice::agent

@@ -105,6 +105,14 @@ RelayDirection::Step RelayDirection::copy(Socket& from, Socket& to, std::span<ch
     return Step::moved;
 }
 
+void RelayDirection::absorb(Socket& from, std::span<char> buffer) {
+    while (kept_.size() - kept_begin_ < absorbed_bytes_max) {
+        const ssize_t received = ::recv(from.native(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+        if (received <= 0) return;
+        kept_.insert(kept_.end(), buffer.begin(), buffer.begin() + received);
+    }
+}
+
 RelayDirection::Step RelayDirection::fill_pipe(Socket& from, PipePool& pipes) {
     if (!from.readable) return Step::blocked;
     if (!pipe_) pipe_ = pipes.borrow();

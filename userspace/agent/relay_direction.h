@@ -36,6 +36,10 @@ class RelayDirection {
     // Moves what can be moved now. `buffer` is the worker's, `chunk_bytes` long.
     Result pump(Socket& from, Socket& to, PipePool& pipes, std::span<char> buffer);
 
+    // Reads what is there into memory, until so much is kept, though the receiver does not take it.
+    static constexpr std::size_t absorbed_bytes_max = 2 * 1024 * 1024;
+    void absorb(Socket& from, std::span<char> buffer);
+
     std::uint64_t bytes() const { return bytes_; }          // handed to the receiver's socket
     bool empty() const { return kept_.empty() && !pipe_; }  // nothing is kept
     bool bulk() const { return bulk_; }

@@ -10,17 +10,16 @@
 namespace sluice::agent {
 namespace {
 
-// Lending a flow costs some twenty system calls: it has to have moved bytes so many times, as if to last.
+// A flow is lent when its sides have taken so many turns: it lasts, as if to be worth the twenty system calls
+// that this costs, and it is none of the transfers that splice(2) carries faster. It cannot be taken back, so
+// a long turn sets it back to the start.
 constexpr unsigned turns_before_lending = 8;
+constexpr std::uint64_t long_turn_bytes = RelayDirection::chunk_bytes;
+
 // Nothing tells when a socket has taken what was redirected to it: it is asked at this interval, so many
 // times. After that its buffer is full, and an edge comes when it is not; the sweep looks, too.
 constexpr std::chrono::milliseconds look_interval{1};
 constexpr unsigned looks_max = 20;
-
-// Of a worker's lent flows together: past it no more are lent.
-constexpr std::uint64_t backlog_bytes_max = 128u << 20;
-// Less than this is not looked into.
-constexpr std::uint64_t backlog_bytes_small = 64u << 10;
 
 // When it returns, every segment that came before has been through the program: it takes the socket's lock.
 void wait_for_program(const Socket& socket) {
@@ -31,20 +30,22 @@ void wait_for_program(const Socket& socket) {
 
 }  // namespace
 
-void Relay::lend(RelayedFlow& relayed) {
-    const bool bulk = relayed.up.bulk() || relayed.down.bulk();
-    if (relayed.lending == Lending::when_it_lasts) {
-        relayed.turns = bulk ? 0 : relayed.turns + 1;
-        if (relayed.turns < turns_before_lending) return;
+void Relay::count_turn(RelayedFlow& relayed, Way way, std::uint64_t bytes) {
+    if (relayed.turn_of != way) {
+        relayed.turn_of = way;
+        relayed.turn_bytes = 0;
+        ++relayed.turns;
     }
+    relayed.turn_bytes += bytes;
+    if (relayed.turn_bytes > long_turn_bytes) relayed.turns = 0;
+}
+
+void Relay::lend(RelayedFlow& relayed) {
+    if (relayed.turns < turns_before_lending) return;
     if (relayed.yielded || !relayed.up.empty() || !relayed.down.empty()) return;
     if (relayed.up.finished() || relayed.down.finished()) return;
     Flow& flow = *relayed.flow;
-    const auto lending = std::exchange(relayed.lending, Lending::never);  // it is tried once
-    if (backlog_ > backlog_bytes_max) {
-        flow.reason = SPLICE_REASON_sockmap_full;
-        return pump(relayed);
-    }
+    relayed.lending = Lending::never;  // it is tried once
     relayed.sockmap = sockmap_->carry(flow.id, *relayed.client, *relayed.server);
     if (!relayed.sockmap) {
         flow.reason = SPLICE_REASON_sockmap_refused;
@@ -53,7 +54,6 @@ void Relay::lend(RelayedFlow& relayed) {
     relayed.not_relayed = {relayed.up.bytes(), relayed.down.bytes()};
     relayed.up.set_in_sockmap(true);
     relayed.down.set_in_sockmap(!relayed.sockmap->plain(Side::server));
-    relayed.lent_reason = lending == Lending::at_once ? SPLICE_REASON_configured : SPLICE_REASON_automatic;
     relayed.awake = true;
     attend(relayed);
 }
@@ -76,7 +76,7 @@ bool Relay::attend(RelayedFlow& relayed) {
     const bool carried = !relayed.sockmap->passing(Side::client) && !relayed.sockmap->passing(Side::server) &&
                          relayed.up.empty() && relayed.down.empty();
     relayed.flow->mode = carried ? SPLICE_MODE_sockmap : SPLICE_MODE_relay;
-    relayed.flow->reason = carried ? relayed.lent_reason : SPLICE_REASON_backlog;
+    relayed.flow->reason = carried ? relayed.reason_of_choice : SPLICE_REASON_backlog;
     if (relayed.waits) look_again(relayed);
     const bool awake = !carried || relayed.waits || relayed.sockmap->plain(Side::server);
     if (std::exchange(relayed.awake, awake) == awake) return true;
@@ -103,6 +103,7 @@ bool Relay::attend_one(RelayedFlow& relayed, Way way) {
         if (relayed.waits) return true;
         from.readable = to.writable = true;  // asleep, their edges were not heard
         if (!pump_one(relayed, way)) return false;
+        if (!direction.empty() && sockmap.stray(side)) direction.absorb(from, buffer_);
         if (direction.empty()) sockmap.consume(side, direction.bytes() - relayed.not_relayed[side]);
         relayed.waits |= direction.empty() && sockmap.passing(side) && !relayed.yielded;
         return true;
@@ -147,19 +148,6 @@ void Relay::count_carried(RelayedFlow& relayed) {
     relayed.flow->times.active = Clock::now();
     relayed.moved = true;
     relayed.looks = 0;
-}
-
-std::uint64_t Relay::backlog(const RelayedFlow& relayed) {
-    std::uint64_t total = 0;
-    for (const Side side : {Side::client, Side::server}) {
-        const RelayDirection& direction = side == Side::client ? relayed.up : relayed.down;
-        const std::uint64_t held = relayed.sockmap->held(side);
-        // What the program has counted may be gone: it looks when the next segment comes.
-        if (held < backlog_bytes_small ||
-            !relayed.sockmap->drained(side, direction.bytes() - relayed.not_relayed[side]))
-            total += held;
-    }
-    return total;
 }
 
 void Relay::look_again(RelayedFlow& relayed) {

@@ -32,11 +32,13 @@ struct Relay::RelayedFlow final : Subscriber {
     Clock::time_point published;
 
     Lending lending = Lending::never;
-    unsigned turns = 0;                    // so far without being lent
+    unsigned turns = 0;  // of one side after the other, none of them long
+    Way turn_of = Way::down;
+    std::uint64_t turn_bytes = 0;          // of the present one
     std::unique_ptr<SockmapFlow> sockmap;  // from the moment it is lent
     std::array<std::uint64_t, 2> not_relayed =
         {};  // of each direction's bytes: before that moment, or carried
-    splice_reason lent_reason = SPLICE_REASON_automatic;
+    splice_reason reason_of_choice = SPLICE_REASON_automatic;
     bool awake = false;  // hears of its sockets' bytes, not only of their ends
     bool waits = false;  // for bytes on their way inside the kernel
     bool listed_waiting = false;

@@ -42,9 +42,8 @@ bool SockmapFlow::drained(Side side, std::uint64_t consumed) const {
     return written && *written - written_before_[to] == redirected + consumed;
 }
 
-std::uint64_t SockmapFlow::held(Side side) const {
-    const auto& leg = map_.leg(pair_, side);
-    return std::uint64_t{leg.held_old} + leg.held_young;
+bool SockmapFlow::stray(Side side) const {
+    return map_.leg(pair_, side).stray > 0;
 }
 
 void SockmapFlow::consume(Side side, std::uint64_t consumed) {

@@ -1,8 +1,9 @@
 #pragma once
 // Splice mode `sockmap`: the kernel carries a flow's bytes from one socket to the other, and the agent
-// sleeps. The relay stays the flow's owner, so that the ends of flows exist only once: it lends both sockets
-// to the kernel for the rest of their lives, and is woken by FIN, errors, and bytes that the kernel has
-// passed instead of carrying, since the receiver is slower than the sender. It relays these, and the program
+// sleeps. The relay stays the flow's owner, so that the ends of flows exist only once: when a flow has turned
+// out to be a dialogue, it lends both sockets to the kernel for the rest of their lives, and is woken by FIN,
+// errors, and bytes that the kernel has passed instead of carrying, since the receiver is slower than the
+// sender. It relays these, and the program
 // goes on by itself when all of them are through.
 #include <array>
 #include <boost/asio/io_context.hpp>
@@ -32,7 +33,8 @@ class SockmapFlow {
     // Whether the other socket has taken all bytes of this side that were redirected, and the `consumed`
     // ones.
     bool drained(Side side, std::uint64_t consumed) const;
-    std::uint64_t held(Side side) const;              // kernel memory of redirected bytes: at most this
+    // Passed bytes wait where they hold up what this side is to be sent: read on, though nobody takes them.
+    bool stray(Side side) const;
     void consume(Side side, std::uint64_t consumed);  // by now: read and written by the agent
     void listen();                                    // what happens from now on is told of
     std::uint64_t progress(Side side);                // bytes carried by the kernel since it was last asked

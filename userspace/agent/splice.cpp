@@ -36,10 +36,9 @@ void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server
     flow->times.spliced = flow->times.active = Clock::now();
     if (flow->reason == SPLICE_REASON_undecided) flow->reason = reason_of_choice();
     flow->mode = SPLICE_MODE_relay;
-    // The sockmap's flows are the relay's. `auto` does not choose it (Relay::Lending::when_it_lasts would):
-    // with both receivers slow, what the program passes waits behind what the same socket has yet to send.
-    auto lending = Relay::Lending::never;
-    if (choice_ == SpliceChoice::sockmap) lending = Relay::Lending::at_once;
+    // The sockmap's flows are the relay's. `auto` does not choose it: docs/performance.md has the figures.
+    const auto lending =
+        choice_ == SpliceChoice::sockmap ? Relay::Lending::of_dialogues : Relay::Lending::never;
     relay_.take(std::move(flow), std::move(client), std::move(server), lending);
 }
 

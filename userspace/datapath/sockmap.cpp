@@ -38,6 +38,23 @@ void kick(int socket) {
     ::setsockopt(socket, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
 }
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+
+// To what a lent socket has at least. Not where somebody has fixed it; and the kernel may still widen it.
+void widen_send_buffer(int socket) {
+    int bytes = 0;
+    int locks = 0;
+    socklen_t size = sizeof bytes;
+    if (::getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, &size) != 0) return;
+    if (::getsockopt(socket, SOL_SOCKET, SO_BUF_LOCK, &locks, &size) != 0) return;
+    if (bytes >= SOCKMAP_SEND_BUFFER_BYTES || (locks & SOCK_SNDBUF_LOCK) != 0) return;
+    bytes = SOCKMAP_SEND_BUFFER_BYTES / 2;  // the kernel doubles it
+    ::setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
+    ::setsockopt(socket, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks);
+}
+
 std::optional<__u64> cookie_of(int socket) {
     __u64 cookie = 0;
     socklen_t size = sizeof cookie;
@@ -124,6 +141,12 @@ std::optional<Sockmap::Inserted> Sockmap::insert(int client_socket, int server_s
     if (handles.free_pairs.size() <= pairs_resting) return std::nullopt;
     const Pair pair = handles.free_pairs.front();
     const std::array<int, 2> sockets{client_socket, server_socket};
+    const int hold_back = bpf_program__fd(handles.skeleton->progs.hold_back);
+    for (const int socket : sockets) {
+        widen_send_buffer(socket);
+        if (::setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &hold_back, sizeof hold_back) != 0)
+            return std::nullopt;
+    }
     // Everything that the program looks for is there before it first runs: slots, targets, and only then
     // sources.
     for (__u32 side = 0; side < 2; ++side) {
