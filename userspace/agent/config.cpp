@@ -34,6 +34,8 @@ constexpr std::uint32_t connect_ms_min = 100;
 constexpr std::uint32_t connect_ms_max = 300'000;  // beyond the kernel's own limit of about 130 s of SYNs
 constexpr std::uint32_t idle_s_max = 30 * 86'400;
 constexpr std::uint32_t half_close_s_max = 86'400;
+// The rules forget a connection of the gateway's own clients later than the agent does.
+constexpr std::chrono::seconds local_grace{300};
 constexpr std::uint32_t flows_ceiling = 10'000'000;
 constexpr std::uint32_t workers_ceiling = 1024;
 // The table's number is the routing rule's priority too, and must come before the main table's rule at 32766.
@@ -96,9 +98,9 @@ std::uint32_t read_routing_table(const YamlReader& value) {
 datapath::CaptureConfig read_capture(const YamlReader& value) {
     constexpr std::array<std::string_view, 2> quic_words{"reject", "allow"};
     constexpr std::array<std::string_view, 2> fail_words{"closed", "open"};
-    YamlMapping mapping = value.mapping(
-        "a mapping with interfaces:",
-        {"interfaces", "ports", "exclude", "quic", "fail", "install", "port", "mark", "routing_table"});
+    YamlMapping mapping =
+        value.mapping("a mapping with interfaces:", {"interfaces", "local", "ports", "exclude", "quic",
+                                                     "fail", "install", "port", "mark", "routing_table"});
     datapath::CaptureConfig capture;
     if (const auto* install = mapping.find("install")) capture.install = install->flag();
     if (const auto* interfaces = mapping.find("interfaces")) {
@@ -106,6 +108,7 @@ datapath::CaptureConfig read_capture(const YamlReader& value) {
     } else if (capture.install) {
         mapping.at("interfaces");  // throws
     }
+    if (const auto* local = mapping.find("local")) capture.local = local->flag();
     if (const auto* ports = mapping.find("ports")) capture.ports = policy::read_ports(*ports);
     if (const auto* exclude = mapping.find("exclude")) read_exclude(*exclude, capture);
     if (const auto* quic = mapping.find("quic")) capture.quic_reject = quic->word(quic_words) == 0;
@@ -189,6 +192,7 @@ Config parse_config(const std::string& file, const std::string& text) {
     if (const auto* splice = mapping.find("splice")) config.splice = read_splice(*splice);
     if (const auto* timeouts = mapping.find("timeouts")) read_timeouts(*timeouts, config);
     if (const auto* limits = mapping.find("limits")) read_limits(*limits, config);
+    config.capture.local_idle_s = static_cast<std::uint32_t>((config.idle_timeout + local_grace).count());
     config.policy = std::make_shared<const policy::Policy>(policy::read_policy(mapping.at("policy")));
     return config;
 }

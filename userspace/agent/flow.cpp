@@ -75,7 +75,7 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     // Ended meanwhile: by a kill, or by another policy.
     if (end == FLOW_END_live && patience.ended()) end = patience.ended_by();
     // Before any mode but the relay may have it, the server must have what was judged.
-    if (end == FLOW_END_live && !flow->delivered && worker.splices_packets())
+    if (end == FLOW_END_live && !flow->delivered && worker.splices_packets(*flow))
         end = co_await deliver(worker, *flow, *downstream, *upstream, patience);
     if (end == FLOW_END_live && patience.ended()) end = patience.ended_by();
     if (end == FLOW_END_live && worker.splice_as_packets(*flow, *downstream, *upstream)) co_return;

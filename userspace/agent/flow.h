@@ -33,6 +33,7 @@ class Flow {
     policy::Endpoint destination;      // the original one
     policy::Endpoint upstream_source;  // of the upstream connection, as its socket has it
     policy::Protocol protocol = policy::Protocol::other;
+    bool is_local = false;  // its client is a program on the gateway itself
     bool judged = false;
     bool delivered = false;  // the server has all that was judged, or has spoken before the client
     policy::Protocol began_as = policy::Protocol::tls;  // of malformed ones

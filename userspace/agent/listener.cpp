@@ -125,6 +125,14 @@ std::expected<Accepted, int> accept_one(int listener) {
     return accepted;
 }
 
+// What routing would give the way to it as its source: of an own address, itself. (A connect(2) of UDP sends
+// nothing.)
+bool is_own_address(const policy::IpAddress& address) {
+    const datapath::Fd fd(::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    SocketAddress to(policy::Endpoint{address, 9});
+    return fd && ::connect(fd.get(), to.get(), to.length) == 0 && local_endpoint(fd.get()).address == address;
+}
+
 std::optional<policy::Endpoint> original_destination(int socket, const datapath::CaptureConfig& capture) {
     auto destination = dialled(socket, capture);
     if (destination && is_nowhere(destination->address)) return std::nullopt;

@@ -32,6 +32,9 @@ struct Accepted {
 // Nothing more to accept: error 0; else why (EMFILE, ...).
 std::expected<Accepted, int> accept_one(int listener);
 
+// Whether it is one of this host's addresses.
+bool is_own_address(const policy::IpAddress& address);
+
 // Where the client wanted to go. Nothing: to the agent's own port, or to an
 // address that can only be this host's (loopback, unspecified, multicast).
 std::optional<policy::Endpoint> original_destination(int socket, const datapath::CaptureConfig& capture);

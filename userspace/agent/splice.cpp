@@ -35,10 +35,11 @@ void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server
     flow->state = FLOW_STATE_spliced;
     flow->times.spliced = flow->times.active = Clock::now();
     if (flow->reason == SPLICE_REASON_undecided) flow->reason = reason_of_choice();
+    if (flow->is_local) flow->reason = SPLICE_REASON_local_client;
     flow->mode = SPLICE_MODE_relay;
     // The sockmap's flows are the relay's. `auto` does not choose it: docs/performance.md has the figures.
-    const auto lending =
-        choice_ == SpliceChoice::sockmap ? Relay::Lending::of_dialogues : Relay::Lending::never;
+    const auto lending = choice_ == SpliceChoice::sockmap && !flow->is_local ? Relay::Lending::of_dialogues
+                                                                             : Relay::Lending::never;
     relay_.take(std::move(flow), std::move(client), std::move(server), lending);
 }
 

@@ -58,9 +58,11 @@ struct Attempt {
     bool has_source_of_client = false;
 };
 
-Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort port, PacketMode* packet) {
-    const int family = flow.destination.address.is_v4() ? AF_INET : AF_INET6;
-    Attempt attempt{.fd = datapath::Fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
+Attempt start_connecting(const Flow& flow, const Config& config, SourcePort port, PacketMode* packet) {
+    const UpstreamSource source = config.upstream_source;
+    const bool is_v4 = flow.destination.address.is_v4();
+    Attempt attempt{.fd = datapath::Fd(
+                        ::socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
     if (!attempt.fd) attempt.error = errno;
     if (!attempt.fd) return attempt;
     const int fd = attempt.fd.get();
@@ -71,6 +73,9 @@ Attempt start_connecting(const Flow& flow, UpstreamSource source, SourcePort por
     // The handshake's last ACK goes out with the client's first bytes, which are at hand: one packet less.
     // When the server is to speak first there are none, and it would wait for that ACK.
     if (flow.protocol != policy::Protocol::server_first) set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+    // By this the rules know that it is not a client of the gateway's own (capture.h).
+    if (config.capture.local)
+        set_option(fd, is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, 1);
     if (source == UpstreamSource::client) {
         attempt.error = bind_to_client(fd, flow.source, port);
         if (attempt.error != 0) return attempt;
@@ -106,10 +111,10 @@ asio::awaitable<std::expected<SocketPtr, flow_end>> connect_upstream(Flow& flow,
     flow.state = FLOW_STATE_connecting;
     if (!worker.take_descriptor(flow)) co_return std::unexpected(FLOW_END_descriptor_limit);
     const Config& config = worker.config();
-    Attempt attempt =
-        start_connecting(flow, config.upstream_source, SourcePort::of_the_client, worker.packet());
+    PacketMode* packet = worker.splices_packets(flow) ? worker.packet() : nullptr;
+    Attempt attempt = start_connecting(flow, config, SourcePort::of_the_client, packet);
     if (port_is_taken(attempt.error)) {
-        attempt = start_connecting(flow, config.upstream_source, SourcePort::any, worker.packet());
+        attempt = start_connecting(flow, config, SourcePort::any, packet);
     }
     if (attempt.error != 0 && attempt.error != EINPROGRESS) co_return std::unexpected(why_not(attempt.error));
 

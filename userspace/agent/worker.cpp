@@ -155,6 +155,7 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
     if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets >= shared_.flows_max)
         end = FLOW_END_flow_limit;
     if (destination) flow->destination = *destination;
+    flow->is_local = shared_.config.capture.local && is_own_address(source.address);
     if (end != FLOW_END_live) {
         reset_and_close(std::move(socket));
         return finish(std::move(flow), end);
@@ -202,11 +203,12 @@ void Worker::forget(Flow& flow) {
 
 // It lives on in the packet splice, which lists it and says how it ends.
 bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
-    if (!flow.delivered && splices_packets()) {
+    if (!flow.delivered && splices_packets(flow)) {
         flow.reason = SPLICE_REASON_undelivered;
         release(flow);
     }
-    if (!flow.delivered || !splice_.take_as_packets(flow, client, server)) return false;
+    if (!flow.delivered || !splices_packets(flow) || !splice_.take_as_packets(flow, client, server))
+        return false;
     forget(flow);
     return true;
 }

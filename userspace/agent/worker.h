@@ -79,7 +79,7 @@ class Worker {
     bool take_descriptor(Flow& flow);
     void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
     // True: the flow goes on without us, and its sockets are closed. False: nothing has happened to it.
-    bool splices_packets() const { return shared_.packet != nullptr; }
+    bool splices_packets(const Flow& flow) const { return shared_.packet != nullptr && !flow.is_local; }
     bool splice_as_packets(Flow& flow, Socket& client, Socket& server);
     void release(const Flow& flow) const;  // from its hold (packet_mode.h)
     void finish(std::unique_ptr<Flow> flow, flow_end end);

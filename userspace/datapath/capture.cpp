@@ -6,6 +6,7 @@
 #include <bit>
 #include <set>
 #include <string_view>
+#include <tuple>
 
 #include "userspace/datapath/nft.h"
 #include "userspace/datapath/routing.h"
@@ -22,7 +23,7 @@ void require(bool holds, const std::string& what) {
 }
 
 void validate(const CaptureConfig& config) {
-    require(!config.interfaces.empty(), "no interface is named");
+    require(!config.interfaces.empty() || config.local, "no interface is named");
     for (const std::string& name : config.interfaces) {
         const bool printable = name.find_first_of("\"\\/* \t\n") == name.npos;
         require(!name.empty() && name.size() < IF_NAMESIZE && printable,
@@ -116,6 +117,21 @@ std::string agent_chain(const CaptureConfig& config, const std::string& set_mark
 // Protocols are written as numbers (1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6): their names are looked up in
 // /etc/protocols, which a minimal host does not have.
 
+const std::string for_the_gateway =
+    "        fib daddr type { local, broadcast, multicast } return comment \"for the gateway itself\"\n";
+
+// QUIC is all of UDP 443, and on the other captured ports packets with QUIC's long header (RFC 9000 17.2) of
+// version 1 or 2 (RFC 9369), without which no connection begins: DNS and the like on a captured port number
+// must pass.
+std::string quic_rejects(const CaptureConfig& config) {
+    if (!config.quic_reject) return {};
+    const std::string udp_ports = config.ports.empty() ? "meta l4proto 17" : "udp dport @ports";
+    const std::string reject = " counter reject with icmpx port-unreachable comment ";
+    return "        " + udp_ports + " udp dport 443" + reject + "\"QUIC: fall back to TCP\"\n        " +
+           udp_ports + " @th,64,8 & 0xc0 == 0xc0 @th,72,32 { 0x00000001, 0x6b3343cf }" + reject +
+           "\"QUIC on another port\"\n";
+}
+
 // Packets of the captured interfaces.
 //
 // A SYN starts a flow of a client and is captured. What is left are segments that no socket of ours takes
@@ -124,27 +140,44 @@ std::string agent_chain(const CaptureConfig& config, const std::string& set_mark
 // clients opened before the capture. Without connection tracking the ports must tell the two apart. From an
 // ephemeral port (32768 and up: Linux, and the IANA range of the others) to a port below is a client's: the
 // listener answers it with RST. Anything else passes.
-//
-// QUIC is all of UDP 443, and on the other captured ports packets with QUIC's long header (RFC 9000 17.2) of
-// version 1 or 2 (RFC 9369), without which no connection begins: DNS and the like on a captured port number
-// must pass.
 std::string clients_chain(const CaptureConfig& config) {
     const std::string ports = config.ports.empty() ? "" : " tcp dport @ports";
-    const std::string udp_ports = config.ports.empty() ? "meta l4proto 17" : "udp dport @ports";
-    const std::string reject = " counter reject with icmpx port-unreachable comment ";
     std::string chain = "    chain clients {\n";
     chain += exclusions(config);
-    chain +=
-        "        fib daddr type { local, broadcast, multicast } return comment \"for the gateway itself\"\n";
+    chain += for_the_gateway;
     chain += "        tcp flags & (syn | ack) == syn" + ports + " goto agent comment \"a new flow\"\n";
     chain += "        tcp sport 32768-65535 tcp dport 1-32767" + ports +
              " goto agent comment \"an old flow: RST\"\n";
-    if (config.quic_reject) {
-        chain += "        " + udp_ports + " udp dport 443" + reject + "\"QUIC: fall back to TCP\"\n";
-        chain += "        " + udp_ports + " @th,64,8 & 0xc0 == 0xc0 @th,72,32 { 0x00000001, 0x6b3343cf }" +
-                 reject + "\"QUIC on another port\"\n";
+    return chain + quic_rejects(config) + "    }\n";
+}
+
+// The gateway's own clients. A SYN that finds no room in the set goes nowhere.
+std::string local_clients(const CaptureConfig& config, const std::string& set_mark) {
+    if (!config.local) return {};
+    const std::string ports = config.ports.empty() ? "" : " tcp dport @ports";
+    std::string text;
+    std::string rules = exclusions(config) + for_the_gateway;
+    for (const auto& [set, family, prefix, type] : {std::tuple("local_v4", "ipv4", "ip", "ipv4_addr"),
+                                                    std::tuple("local_v6", "ipv6", "ip6", "ipv6_addr")}) {
+        text += "    set " + std::string(set) + " {\n        type " + type + " . inet_service . " + type +
+                " . inet_service\n        flags dynamic, timeout\n        size 1048576\n        timeout " +
+                std::to_string(config.local_idle_s) + "s\n    }\n";
+        const std::string key = std::string(prefix) + " saddr . tcp sport . " + prefix + " daddr . tcp dport";
+        const std::string remember =
+            " update @" + std::string(set) + " { " + key + " }" + set_mark + " accept";
+        rules +=
+            "        tcp flags & (syn | ack) == syn" + ports + " meta nfproto " + family + remember + "\n";
+        rules += "        " + key + " @" + set + remember + "\n";
     }
-    return chain + "    }\n";
+    rules +=
+        "        tcp flags & (syn | ack) == syn" + ports + " counter drop comment \"fail closed: no room\"\n";
+    return text + "    chain local_clients {\n" + rules + quic_rejects(config) +
+           "    }\n"
+           "    chain output {\n"
+           "        type route hook output priority mangle; policy accept;\n"
+           "        socket transparent 1 return comment \"of the agent's sockets\"\n"
+           "        meta l4proto { 6, 17 } jump local_clients\n"
+           "    }\n";
 }
 
 // The agent's sockets come first: theirs are the packets of both legs, from any interface, and the ICMP
@@ -152,21 +185,24 @@ std::string clients_chain(const CaptureConfig& config) {
 // or a refusal). A lone SYN is left out, as it belongs to no connection yet but could meet another program's
 // transparent listener. No `socket wildcard`: it does not match in TIME_WAIT, and the last FIN of a server
 // would be forwarded to the client.
-std::string prerouting_chain(const CaptureConfig& config, const std::string& set_mark) {
+std::string prerouting_chain(const CaptureConfig& config, const std::string& mark,
+                             const std::string& set_mark) {
     const std::string interfaces =
         list(config.interfaces, [](const std::string& name) { return '"' + name + '"'; });
+    const std::string from_clients =
+        interfaces.empty() ? ""
+                           : "        iifname { " + interfaces + " } meta l4proto { 6, 17 } jump clients\n";
+    const std::string from_output =
+        config.local ? "        iifname \"lo\" meta l4proto 6 tcp flags & (syn | ack) == syn meta mark & " +
+                           mark + " == " + mark + " goto agent comment \"of the gateway's own clients\"\n"
+                     : "";
     return "    chain prerouting {\n"
            "        type filter hook prerouting priority mangle; policy accept;\n"
            "        meta l4proto 6 tcp flags & (syn | ack) != syn socket transparent 1" +
            set_mark +
            " accept comment \"of the agent's sockets\"\n"
            "        meta l4proto { 1, 58 } socket transparent 1" +
-           set_mark +
-           " accept comment \"errors for them\"\n"
-           "        iifname { " +
-           interfaces +
-           " } meta l4proto { 6, 17 } jump clients\n"
-           "    }\n";
+           set_mark + " accept comment \"errors for them\"\n" + from_output + from_clients + "    }\n";
 }
 
 }  // namespace
@@ -179,7 +215,7 @@ std::string capture_ruleset(const CaptureConfig& config) {
            "delete table inet sluice\n"
            "table inet sluice {\n" +
            sets(config) + agent_chain(config, set_mark) + clients_chain(config) +
-           prerouting_chain(config, set_mark) + "}\n";
+           prerouting_chain(config, mark, set_mark) + local_clients(config, set_mark) + "}\n";
 }
 
 void install_capture(const CaptureConfig& config) {

@@ -14,6 +14,11 @@
 // one interface works as well. A segment of a flow that began before the capture is answered with RST, where
 // it plainly comes from a client (capture.cpp): the client connects again and is judged.
 //
+// With `local`, connections that the gateway's own programs open to elsewhere are captured as well: their
+// packets are marked where they leave (the output hook), so that routing sends them back in by `lo`, to the
+// listener. The agent's own sockets are told apart by IP_TRANSPARENT, which each of them must have. Which
+// later segments belong to a captured connection is kept in a set of the table, by addresses and ports.
+//
 // While no agent listens, the tproxy rule finds no socket and does not match: the kernel would forward the
 // packet unfiltered. So, unless `fail_open`, the rule after it drops.
 #include <cstdint>
@@ -28,8 +33,10 @@ namespace sluice::datapath {
 struct CaptureConfig {
     bool operator==(const CaptureConfig&) const = default;
 
-    bool install = true;                   // false: the operator brings his own TPROXY or REDIRECT rules
-    std::vector<std::string> interfaces;   // where clients are; names as in `ip link`
+    bool install = true;                  // false: the operator brings his own TPROXY or REDIRECT rules
+    std::vector<std::string> interfaces;  // where clients are; names as in `ip link`
+    bool local = false;                   // the gateway's own clients, too
+    std::uint32_t local_idle_s = 3600;  // how long a connection of theirs may be silent; at least the agent's
     std::vector<policy::PortRange> ports;  // original destination ports; empty: all
     std::vector<policy::Cidr> exclude_sources;
     std::vector<policy::Cidr> exclude_destinations;
