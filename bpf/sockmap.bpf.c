@@ -115,7 +115,12 @@ static __u32 memory_of(struct __sk_buff* skb) {
 
 static int pass(struct __sk_buff* skb, struct sockmap_leg* leg, __u32 slot) {
     leg->passing = 1;
-    leg->stray = waiting(skb) ? leg->stray + memory_of(skb) : 0;
+    if (waiting(skb)) {
+        leg->stray += memory_of(skb);
+        leg->strays += 1;
+    } else {
+        leg->stray = leg->strays = 0;
+    }
     // With a full barrier: the agent resets `told`, then reads `passed`.
     __sync_fetch_and_add(&leg->passed, skb->len);
     tell(leg, slot);
@@ -220,10 +225,15 @@ int carry(struct __sk_buff* skb) {
     // The way back: the agent has carried all that was passed, and can read nothing before more is.
     if (leg->passing && leg->passed != leg->consumed) return pass(skb, leg, slot);
     leg->passing = 0;
-    leg->stray = 0;
+    leg->stray = leg->strays = 0;
+
+    // While the agent carries one direction it carries both, so that no segment is passed behind bytes that
+    // the same socket has yet to send (a stray).
+    const __u32 peer = leg->peer;
+    const struct sockmap_leg* other = bpf_map_lookup_elem(&legs, &peer);
+    if (!other || other->passed != other->consumed) return pass(skb, leg, slot);
 
     const __u32 truesize = memory_of(skb);
-    const __u32 peer = leg->peer;
     struct bpf_sock* target = bpf_map_lookup_elem(&peers, &peer);
     if (!target) return pass(skb, leg, slot);
     struct tcp_sock* tcp = bpf_skc_to_tcp_sock(target);
@@ -246,7 +256,8 @@ int hold_back(struct __sk_buff* skb) {
     const __u32* slot = bpf_map_lookup_elem(&slots, &cookie);
     if (!slot) return whole;
     const struct sockmap_leg* leg = bpf_map_lookup_elem(&legs, slot);
-    if (!leg || leg->stray <= SOCKMAP_STRAY_BYTES_MAX || waiting(skb) < SOCKMAP_STRAYS_MIN) return whole;
+    if (!leg || leg->stray <= SOCKMAP_STRAY_BYTES_MAX) return whole;
+    if ((__u64)leg->stray * waiting(skb) <= (__u64)SOCKMAP_STRAY_BYTES_MAX * leg->strays) return whole;
     __u8 offset = 0;  // of the payload, in words, in the upper half
     if (bpf_skb_load_bytes(skb, 12, &offset, sizeof(offset))) return whole;
     return skb->len > (offset >> 4) * 4u ? 0 : whole;

@@ -23,9 +23,7 @@
  * are dropped before TCP sees them, as if the link had lost them, until the queue is shorter: the worker that
  * empties it may itself be kept busy by what arrives.
  */
-#define SOCKMAP_STRAY_BYTES_MAX (1 << 18)
-#define SOCKMAP_STRAYS_MIN 4 /* with fewer in the queue they are no such memory, whatever the account says \
-                              */
+#define SOCKMAP_STRAY_BYTES_MAX (1 << 19)
 
 /* What a segment costs in the send buffer beyond its bytes: more than tcp_stream_alloc_skb() takes. */
 #define SOCKMAP_SEGMENT_OVERHEAD_BYTES 2048
@@ -54,12 +52,13 @@ struct sockmap_leg {
     __u32 held_old;   /* truesize redirected before the mark, if any of it may still be queued */
     __u32 held_young; /* and since */
     __u32 stray;      /* memory of segments passed since the queue was last seen empty */
+    __u32 strays;     /* how many they are: as many of them as the queue is long still wait, at most */
     __u8 started;     /* next_seq is valid */
     __u8 based;       /* base is valid */
     __u8 passing;     /* nothing is redirected: what was passed must not be overtaken */
     __u8 state;       /* enum sockmap_leg_state */
     __u8 told;        /* the slot is in `events` */
-    __u8 unused[7];
+    __u8 unused[3];
 };
 
 #endif

@@ -37,6 +37,7 @@ TEST(Config, EveryKeyIsUnderstood) {
     Config config = parse_config("c.yaml", R"(
 capture:
   interfaces: [lan0, br-lan, eth0.100]
+  local: true
   ports: [443, 8000-8100]
   exclude: {sources: [10.0.0.5], destinations: [10.0.0.0/8, "fd00::/8"], ports: 22}
   quic: allow
@@ -57,6 +58,8 @@ policy: {default: allow}
     EXPECT_EQ(config.capture.exclude_sources[0].to_string(), "10.0.0.5/32");
     EXPECT_EQ(config.capture.exclude_destinations[1].to_string(), "fd00::/8");
     EXPECT_EQ(config.capture.exclude_ports[0].to_string(), "22");
+    EXPECT_TRUE(config.capture.local);
+    EXPECT_GT(config.capture.local_idle_s, 60u) << "or the rules forget a flow before the agent does";
     EXPECT_FALSE(config.capture.quic_reject);
     EXPECT_TRUE(config.capture.fail_open);
     EXPECT_FALSE(config.capture.install);
