@@ -12,9 +12,9 @@ namespace sluice::datapath {
 struct PacketFlow {
     std::uint64_t id = 0;
     std::uint64_t accepted_ns = 0;
-    std::string_view server_name;
-    std::string_view rule;
-    std::string_view facts;  // as in flow_record; empty: not known
+    std::string_view server_name = {};
+    std::string_view rule = {};
+    std::string_view facts = {};  // as in flow_record; empty: not known
     std::uint8_t protocol = FLOW_PROTOCOL_unknown;
     std::uint8_t reason = SPLICE_REASON_undecided;
     bool is_logged = true;
