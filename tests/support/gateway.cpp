@@ -26,11 +26,13 @@ std::string unique_state_directory() {
 }  // namespace
 
 std::string default_splice_mode() {
-    return configured_mode() ? configured_mode() : "packet";
+    const std::string mode = configured_mode() ? configured_mode() : "packet";
+    return mode == "sockmap" ? "relay" : mode;  // until it is a dialogue
 }
 
 std::string default_splice_reason() {
-    return configured_mode() ? "configured" : "automatic";
+    if (!configured_mode()) return "automatic";
+    return std::string_view(configured_mode()) == "sockmap" ? "no_dialogue" : "configured";
 }
 
 Gateway::Gateway(const Lab& lab, std::string_view config, const GatewayOptions& options)

@@ -70,7 +70,7 @@ class Gateway {
     std::size_t log_bytes_read_ = 0;
 };
 
-// What `flows` and the log say of a flow that nothing keeps from being carried in the suite's mode.
+// What `flows` and the log say of a short flow that nothing keeps from being carried in the suite's mode.
 std::string default_splice_mode();
 std::string default_splice_reason();
 
