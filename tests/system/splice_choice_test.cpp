@@ -1,16 +1,12 @@
 // Which mode carries a flow, and what the operator hears of it.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
-#include <atomic>
-#include <csignal>
+#include <algorithm>
 #include <string>
-#include <thread>
-#include <vector>
 
-#include "tests/support/byte_stream.h"
+#include "tests/support/gateway.h"
+#include "tests/support/tcp_server.h"
 #include "tests/support/wait.h"
-#include "tests/system/splice_modes.h"
 
 namespace sluice::test {
 namespace {
@@ -56,7 +52,52 @@ TEST(SpliceChoice, WhereTheSelfTestFailsAutoServesAndAForcedSockmapDoesNotStart)
         EXPECT_NE(said.find("splice: sockmap: this kernel does not pass the test: no TCP on the loopback"),
                   std::string::npos)
             << said;
+        // One line, at the end of what the test's own harness says.
+        const std::string line = said.substr(said.find("splice: sockmap:"));
+        EXPECT_LE(std::ranges::count(line, '\n'), 1) << said;
     }
+}
+
+TEST(SpliceChoice, SockmapIsLentDialoguesAndNothingElseEachFlowWithItsReason) {
+    const Lab lab;
+    // Answers each byte with as many as the port says.
+    const auto answer_with = [](std::size_t bytes) {
+        return [bytes](TcpSocket& socket) {
+            StreamEnd end = StreamEnd::silence;
+            while (!socket.receive_some(1, end).empty())
+                socket.send(std::string(bytes, 'x'));
+        };
+    };
+    TcpServer short_answers(lab.server(), 7001, answer_with(1000));
+    TcpServer long_answers(lab.server(), 7002, answer_with(200'000));
+    Gateway gateway(lab, "splice: sockmap\npeek: {silence_ms: 100}\npolicy: {default: allow}\n");
+    const auto ask = [&](std::uint16_t port, std::size_t bytes, int times) {
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(port));
+        for (int i = 0; i < times; ++i) {
+            client.send("?");
+            EXPECT_EQ(client.receive_exactly(bytes).size(), bytes);
+        }
+        return client;
+    };
+    const auto reason_of = [&](const TcpSocket& client) {
+        std::string found;
+        wait_until([&] {
+            for (const JsonRecord& flow : gateway.flows()) {
+                if (flow.text("source") == client.local().to_string() && flow.number("bytes_down") > 0)
+                    found = flow.text("mode") + " " + flow.text("reason");
+            }
+            return !found.empty();
+        });
+        return found;
+    };
+    const TcpSocket dialogue = ask(7001, 1000, 50);
+    const TcpSocket brief = ask(7001, 1000, 2);
+    const TcpSocket bulk = ask(7002, 200'000, 50);
+    EXPECT_EQ(reason_of(dialogue), "sockmap configured");
+    EXPECT_EQ(reason_of(brief), "relay no_dialogue");
+    EXPECT_EQ(reason_of(bulk), "relay no_dialogue");
+    EXPECT_NE(gateway.sluice({"flows"}).out.find("relay (no_dialogue)"), std::string::npos);
+    EXPECT_NE(gateway.sluice({"status"}).out.find("passed"), std::string::npos);
 }
 
 }  // namespace
