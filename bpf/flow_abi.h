@@ -63,7 +63,7 @@
     X(table_full)                                                                          \
     X(tuple_in_use) /* another spliced flow has these addresses and ports */               \
     X(unavailable)  /* the kernel has refused */                                           \
-    X(undelivered)  /* the server did not acknowledge in time what was judged */       \
+    X(undelivered)  /* the server did not acknowledge in time what was judged */           \
     X(local_client) /* of a program on the gateway itself: relay */
 
 /* What the first bytes were. In the order of policy::Protocol. `unknown`: not judged yet. */
@@ -144,7 +144,7 @@ struct agent_record {
     __u64 flows_live_max; /* the limit in force */
     __u64 sockets_open;   /* of flows */
     __u64 sockets_max;    /* what the descriptor limit leaves for them */
-    __u64 bytes_up; /* of flows that have ended */
+    __u64 bytes_up;       /* of flows that have ended */
     __u64 bytes_down;
     __u64 log_lines_lost;            /* the log's reader was too slow */
     __u64 flow_ends[FLOW_END_COUNT]; /* flows ended, by reason; [live] is unused */
