@@ -21,6 +21,10 @@
  * retransmitted then is acknowledged. Linux's timer is at least 200 ms. */
 #define HOLD_MS_MAX 150
 
+/* On a segment that completes a handshake by SYN cookie, from the packet splice's ingress program to
+ * nftables' rule for it, which takes it off. */
+#define HOLD_COOKIE_MARK 0x51ce0ac1
+
 /* What the two ends of a leg agreed upon in its handshake. */
 #define LEG_TIMESTAMPS 1
 #define LEG_SACK 2

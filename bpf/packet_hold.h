@@ -15,6 +15,7 @@
 
 #include "hold_abi.h"
 #include "packet_checksum.h"
+#include "packet_cookie.h"
 #include "packet_parse.h"
 
 #define HOLD_OPTIONS_BYTES_MAX 40
@@ -331,7 +332,11 @@ static __always_inline void hold_arrive(struct __sk_buff* skb, const struct pack
 /* A packet without a route, at ingress. */
 static __always_inline int packet_hold_ingress(struct __sk_buff* skb, const struct packet* packet) {
     struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &packet->tuple);
-    if (leg) hold_arrive(skb, packet, leg);
+    if (leg) {
+        hold_arrive(skb, packet, leg);
+    } else {
+        packet_mark_cookie(skb, packet);
+    }
     return PACKET_PASSES;
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <tuple>
 
+#include "bpf/hold_abi.h"
 #include "userspace/datapath/nft.h"
 #include "userspace/datapath/routing.h"
 
@@ -139,13 +140,16 @@ std::string quic_rejects(const CaptureConfig& config) {
 // comes back through the same interface (a gateway with one interface), which must pass; and flows that
 // clients opened before the capture. Without connection tracking the ports must tell the two apart. From an
 // ephemeral port (32768 and up: Linux, and the IANA range of the others) to a port below is a client's: the
-// listener answers it with RST. Anything else passes.
+// listener answers it with RST, unless it has a SYN cookie. From a lower port those with a cookie have been
+// marked (bpf/packet_cookie.h). Anything else passes.
 std::string clients_chain(const CaptureConfig& config) {
     const std::string ports = config.ports.empty() ? "" : " tcp dport @ports";
     std::string chain = "    chain clients {\n";
     chain += exclusions(config);
     chain += for_the_gateway;
     chain += "        tcp flags & (syn | ack) == syn" + ports + " goto agent comment \"a new flow\"\n";
+    chain += "        tcp flags & (syn | ack | rst) == ack meta mark " + hexadecimal(HOLD_COOKIE_MARK) +
+             ports + " meta mark set 0 goto agent comment \"a new flow, by SYN cookie\"\n";
     chain += "        tcp sport 32768-65535 tcp dport 1-32767" + ports +
              " goto agent comment \"an old flow: RST\"\n";
     return chain + quic_rejects(config) + "    }\n";
