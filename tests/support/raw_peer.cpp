@@ -150,6 +150,16 @@ bool RawPeer::connect() {
     return false;
 }
 
+bool RawPeer::accept(const std::function<void()>& before_the_answer) {
+    const auto syn = receive();
+    if (!syn || syn->flags != TH_SYN) return false;
+    ack = *syn->seq + 1;
+    if (before_the_answer) before_the_answer();
+    send({.flags = TH_SYN | TH_ACK});
+    ++seq;
+    return true;
+}
+
 void RawPeer::say(std::string_view bytes) {
     send({.flags = TH_PUSH | TH_ACK, .payload = std::string(bytes)});
     seq += static_cast<std::uint32_t>(bytes.size());

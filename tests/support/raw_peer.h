@@ -45,6 +45,8 @@ class RawPeer {
 
     // The three-way handshake, as the client. False: an RST came, or nothing.
     bool connect();
+    // As the server: answers one SYN, after `before_the_answer`. False: none came.
+    bool accept(const std::function<void()>& before_the_answer = {});
     void say(std::string_view bytes);  // one segment
     // What comes, in order, acknowledged, up to `bytes` of it; less when an RST or a FIN comes or nothing
     // does.

@@ -6,6 +6,7 @@
 
 #include "tests/support/byte_stream.h"
 #include "tests/support/gateway.h"
+#include "tests/support/hello_builder.h"
 #include "tests/support/process.h"
 #include "tests/support/raw_peer.h"
 #include "tests/support/short_flows.h"
@@ -75,6 +76,47 @@ TEST(PacketMode, StoppedAgentLeavesFlowsAndRemoveEndsThem) {
     EXPECT_NE(gateway.sluice({"flows"}).exit_code, 0) << "there is no table any more";
 }
 
+// What has been acknowledged would have to be kept.
+TEST(PacketMode, AcknowledgesNothingToTheClientBeforeTheServerDoes) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, allow_all);
+    std::uint16_t port = 50'000;
+    for (const std::string& question : {build_hello(), std::string("GET / HTTP/1.0\r\n\r\n")}) {
+        RawPeer client(lab.client(), endpoint("10.10.1.2:" + std::to_string(port++)), Lab::server_v4(7000));
+        ASSERT_TRUE(client.connect());
+        client.say(question);
+        const auto first = client.receive();
+        ASSERT_TRUE(first);
+        EXPECT_EQ(first->payload, question) << "somebody else has acknowledged it";
+        client.ack += static_cast<std::uint32_t>(question.size());
+        client.send({.flags = TH_RST});
+        EXPECT_EQ(gateway.wait_for("end", endpoint("10.10.1.2:" + std::to_string(port - 1))).text("mode"),
+                  "packet");
+    }
+}
+
+TEST(PacketMode, AcknowledgesNoBannerBeforeTheClientDoes) {
+    const Lab lab;
+    for (const char* option : {"tcp_timestamps", "tcp_sack", "tcp_window_scaling"})
+        lab.client().sysctl(std::string("net/ipv4/") + option, "0");
+    Gateway gateway(lab, allow_all);
+    const policy::Endpoint source = endpoint("10.10.1.2:50000");
+    RawPeer server(lab.server(), Lab::server_v4(7000), source);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.source = source});
+    ASSERT_TRUE(server.accept());
+    const std::string silence =
+        "table ip silent { chain out { type filter hook output priority 0; drop; }; }";
+    ASSERT_EQ(run_process({"nft", "-f", "-"}, {.netns = &lab.client(), .input = silence}).exit_code, 0);
+    server.say("banner");
+    EXPECT_TRUE(wait_until([&] { return client.bytes_readable() == 6; }));
+    while (const auto segment = server.receive(50ms))
+        EXPECT_NE(segment->ack, server.seq) << "the client cannot have acknowledged it";
+    EXPECT_EQ(run_process({"nft", "delete", "table", "ip", "silent"}, {.netns = &lab.client()}).exit_code, 0);
+    client.send("thanks");
+    EXPECT_EQ(server.hear(6), "thanks");
+}
+
 TEST(PacketMode, TakesClientsThatLackAnOption) {
     for (const char* option : {"tcp_timestamps", "tcp_sack", "tcp_window_scaling"}) {
         SCOPED_TRACE(option);
@@ -135,12 +177,9 @@ TEST(PacketMode, ADamagedAnswerOfTheServersIsNotBelieved) {
     RawPeer server(lab.server(), Lab::server_v4(7000), source);
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000), {.source = source});
     client.send("question");
-    const auto syn = server.receive();
-    ASSERT_TRUE(syn && syn->flags == TH_SYN);
-    server.ack = *syn->seq + 1;
-    server.send({.flags = TH_SYN | TH_ACK, .seq = server.seq + 1000, .checksum = RawChecksum::wrong});
-    server.send({.flags = TH_SYN | TH_ACK});
-    ++server.seq;
+    ASSERT_TRUE(server.accept([&] {
+        server.send({.flags = TH_SYN | TH_ACK, .seq = server.seq + 1000, .checksum = RawChecksum::wrong});
+    }));
     EXPECT_EQ(server.hear(8), "question");
     EXPECT_TRUE(wait_until([&] {
         const auto flows = gateway.flows();
