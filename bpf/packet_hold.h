@@ -249,7 +249,7 @@ static __noinline int hold_mirror(struct __sk_buff* skb, const struct packet* pa
 }
 
 /* A SYN of this host: the upstream leg of one of our flows begins, if it is a socket that the agent
- * announced, or if it has the addresses and ports of a client's leg that is held. */
+ * announced, or if it has the addresses and ports of a client's leg that is known. */
 static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet* packet,
                                      const struct packet_tuple* key) {
     struct bpf_sock* sk = skb->sk;
@@ -261,7 +261,8 @@ static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet*
     const struct packet_tuple* announced = bpf_sk_storage_get(&held_dials, sk, NULL, 0);
     if (announced) downstream = *announced;
     const struct held_leg* client = bpf_map_lookup_elem(&held_legs, &downstream);
-    if (!client || client->state != LEG_held) return PACKET_PASSES;
+    /* Its hold may be over: what has been acknowledged to it, the agent passes on. */
+    if (!client || (client->state != LEG_held && client->state != LEG_open)) return PACKET_PASSES;
     if (!hold_same(&expected, key)) bpf_map_update_elem(&held_names, &expected, key, BPF_ANY);
 
     const struct hold_options options = hold_options(skb, packet);

@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 
 #include <string>
+#include <thread>
 
 #include "tests/support/byte_stream.h"
 #include "tests/support/gateway.h"
@@ -115,6 +116,25 @@ TEST(PacketMode, AcknowledgesNoBannerBeforeTheClientDoes) {
     EXPECT_EQ(run_process({"nft", "delete", "table", "ip", "silent"}, {.netns = &lab.client()}).exit_code, 0);
     client.send("thanks");
     EXPECT_EQ(server.hear(6), "thanks");
+}
+
+// It is acknowledged meanwhile, or its client would send it again and again.
+TEST(PacketMode, TakesAFlowWhoseHelloComesSlowly) {
+    const Lab lab;
+    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    Gateway gateway(lab, allow_all);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+    const std::string hello = build_hello();
+    client.send(hello.substr(0, 100));
+    std::this_thread::sleep_for(300ms);  // the client under test: slower than a hold may be long
+    client.send(hello.substr(100));
+    EXPECT_EQ(client.receive_exactly(hello.size()), hello);
+    expect_echo(client, "question");
+    client.shutdown_write();
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::eof);
+    const JsonRecord end = gateway.wait_for("end", client.local());
+    EXPECT_EQ(end.text("mode") + " " + end.text("reason"), "packet automatic");
+    EXPECT_EQ(end.number("bytes_up"), hello.size() + 8);
 }
 
 TEST(PacketMode, TakesClientsThatLackAnOption) {
