@@ -16,12 +16,17 @@ namespace {
 
 class PacketFar : public testing::TestWithParam<const char*> {};
 
-INSTANTIATE_TEST_SUITE_P(Protocol, PacketFar, testing::Values("tls", "other"),
+INSTANTIATE_TEST_SUITE_P(Protocol, PacketFar, testing::Values("tls", "other", "server_first"),
                          [](const auto& protocol) { return std::string(protocol.param); });
 
 TEST_P(PacketFar, ServersAreServedByPackets) {
     const Lab lab({.server_wire = WireOptions{.delay = 150ms, .lost = 20}});
-    TcpServer server(lab.server(), 7000, TcpServer::echo);
+    const std::string banner =
+        std::string_view(GetParam()) == "server_first" ? "220 at your service\r\n" : "";
+    TcpServer server(lab.server(), 7000, [&](TcpSocket& socket) {
+        socket.send(banner);
+        TcpServer::echo(socket);
+    });
     Gateway gateway(lab, "peek: {silence_ms: 100}\npolicy: {default: allow}\n");
     const std::string question =
         std::string_view(GetParam()) == "tls" ? build_hello() : std::string("GET / HTTP/1.1\r\n\r\n");
@@ -32,6 +37,7 @@ TEST_P(PacketFar, ServersAreServedByPackets) {
         for (unsigned i = 0; i < flows; ++i) {
             clients.emplace_back([&] {
                 TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(7000));
+                if (client.receive_exactly(banner.size()) != banner) return;
                 client.send(question);
                 const bool first = client.receive_exactly(question.size()) == question;
                 client.send("more");
