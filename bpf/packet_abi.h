@@ -52,7 +52,7 @@ struct packet_route {
     __u32 ack_delta;   /* added to ack and to SACK edges */
     __u32 tsval_delta; /* added to TSval, in the sender's ticks */
     __u32 tsecr_delta; /* added to TSecr, unless that is 0 */
-    __u32 tsval_floor; /* what the leg has sent already: no translated TSval is before it */
+    __u32 tsval_floor; /* what the leg has sent already, until SETTLED: no translated TSval is before it */
     __u32 ifindex;     /* of the interface to leave by */
     __u8 scale_from;   /* window scale that the sender of this direction announced on its leg */
     __u8 scale_to;     /* ... and what we announced on the leg that its packets leave on */

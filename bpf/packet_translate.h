@@ -56,9 +56,17 @@ static __always_inline __u32 packet_not_before(const struct packet_route* route,
     return unlikely(early) ? floor : timestamp;
 }
 
-/* A clock that ticks slowly may be behind what our socket said a moment ago; PAWS would drop the packet. */
-static __always_inline __u32 packet_tsval(const struct packet_route* route, __u32 tsval) {
-    return packet_not_before(route, route->tsval_floor, tsval + route->tsval_delta);
+/* A clock that ticks slowly may be behind what our socket said a moment ago, and what waited in that socket
+ * is injected while later packets of its sender may already pass; PAWS would drop either. So for its first
+ * minutes the floor goes along with the clock, as long as that makes no leaps, which may be damage. */
+#define PACKET_FLOOR_STEP_MAX 1000 /* ticks, mostly of a millisecond */
+
+static __always_inline __u32 packet_tsval(struct packet_route* route, __u32 tsval) {
+    const __u32 translated = tsval + route->tsval_delta;
+    const __s32 ahead = (__s32)(translated - route->tsval_floor);
+    if (ahead > 0 && ahead <= PACKET_FLOOR_STEP_MAX && !(route->flags & PACKET_ROUTE_SETTLED))
+        route->tsval_floor = translated;
+    return packet_not_before(route, route->tsval_floor, translated);
 }
 
 /* What the sender echoes may be older than the other leg. A server that has not seen the end of its
@@ -92,7 +100,7 @@ static __always_inline void packet_options_write32(union packet_options* options
 
 struct packet_options_walk {
     union packet_options options;
-    const struct packet_route* route;
+    struct packet_route* route;
     __u32 at;
     __u32 bytes;
 };
@@ -126,7 +134,7 @@ static long packet_translate_option(__u32 index, struct packet_options_walk* wal
 /* Any options but the usual: copied, translated and put back. Adds to `difference`. Negative: the packet is
  * not what its header says. Packet pointers are void afterwards. */
 static __noinline int packet_translate_options(struct __sk_buff* skb, const struct packet* packet,
-                                               const struct packet_route* route, __u64* difference) {
+                                               struct packet_route* route, __u64* difference) {
     struct packet_options_walk walk = {.route = route};
     const __u32 offset = packet->l4 + sizeof(struct tcphdr);
     /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
@@ -187,7 +195,7 @@ static __always_inline int packet_translate_network(struct __sk_buff* skb, const
 }
 
 static __always_inline __u64 packet_translate_tcp(struct tcphdr* tcp, const struct packet* packet,
-                                                  const struct packet_route* route) {
+                                                  struct packet_route* route) {
     __u64 difference = packet_put32(&tcp->seq, bpf_htonl(packet->seq + route->seq_delta));
     if (likely(packet->flags & PACKET_ACK))
         difference += packet_put32(&tcp->ack_seq, bpf_htonl(packet->ack + route->ack_delta));
@@ -202,7 +210,7 @@ static __always_inline __u64 packet_translate_tcp(struct tcphdr* tcp, const stru
 
 /* Negative: the packet is not what its header says, or could not be changed; drop it. */
 static __always_inline int packet_translate(struct __sk_buff* skb, const struct packet* packet,
-                                            const struct packet_route* route) {
+                                            struct packet_route* route) {
     __u64 pseudo = 0;
     __u64 bare = 0;
     const struct packet_tuple* const leaves = route->flags & PACKET_ROUTE_READDRESSED ? &route->leaves : NULL;

@@ -137,6 +137,20 @@ TEST_F(PacketTranslate, NoTimestampIsBeforeWhatTheLegHasSentAlready) {
     EXPECT_EQ(forwarded(sent).options.substr(4, 4), number(5020 + flow_.client_clock_shift));
 }
 
+// What waited for the handover comes behind what its sender has said since.
+TEST_F(PacketTranslate, NoTimestampIsBeforeThoseOfTheFlowsFirstMinutes) {
+    enter(flow_, [&](packet_route& route) { route.tsval_floor = 5010 + flow_.client_clock_shift; });
+    Segment sent = from_client(flow_);
+    const auto translated = [&](std::uint32_t tsval) {
+        sent.options = timestamps(tsval, 6000);
+        return forwarded(sent).options.substr(4, 4);
+    };
+    EXPECT_EQ(translated(5020), number(5020 + flow_.client_clock_shift));
+    EXPECT_EQ(translated(5015), number(5020 + flow_.client_clock_shift));
+    EXPECT_EQ(translated(5020 + (1 << 16)), number(5020 + (1 << 16) + flow_.client_clock_shift)) << "damage";
+    EXPECT_EQ(translated(5030), number(5030 + flow_.client_clock_shift));
+}
+
 TEST_F(PacketTranslate, SackEdgesLikeAcknowledgementsAtAnyAlignment) {
     enter(flow_);
     const auto edge = [&](std::uint32_t value) { return number(value - flow_.server_shift); };
