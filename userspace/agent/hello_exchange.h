@@ -25,8 +25,8 @@ asio::awaitable<std::expected<ServerSays, flow_end>> exchange_hello(Flow& flow, 
 
 // The same for a flow of another protocol whose client spoke first: what it has said so far goes to the
 // server by the agent's own socket, and is waited for until the server's kernel has acknowledged it, some
-// round trips long. So the bytes that were judged are the bytes that arrive: a client that is not acknowledged
-// can repeat others in their place. False: not acknowledged in time.
+// round trips long. So the bytes that were judged are the bytes that arrive: a client that is not
+// acknowledged can repeat others in their place. False: not acknowledged in time.
 asio::awaitable<std::expected<bool, flow_end>> deliver_first_bytes(Flow& flow, Socket& downstream,
                                                                    Socket& upstream, Patience& patience,
                                                                    std::chrono::seconds idle_timeout);

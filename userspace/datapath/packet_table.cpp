@@ -67,7 +67,7 @@ void copy_text(char (&out)[N], std::string_view text) {
 
 PacketTable::PacketTable(const std::string& directory, Access access) {
     for (const std::string& name : packet_map_names()) {
-        const std::string object = directory + "/" + name;
+        const std::string object = std::string(directory).append("/").append(name);
         Fd fd(bpf_obj_get(object.c_str()));
         if (!fd) throw StateError(object + ": " + std::strerror(errno));
         maps_.emplace(name, std::move(fd));
