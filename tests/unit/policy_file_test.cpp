@@ -109,7 +109,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"default: deny\ndefault: allow\n",
                 "2:1: error: expected each key once, found \"default\" again"},
         Mistake{"default: deny\nrule: []\n",
-                "2:1: error: expected default, malformed, lists, prepared_lists, sets, profiles, groups or "
+                "2:1: error: expected default, malformed, on_reload, lists, prepared_lists, sets, profiles, "
+                "groups or "
                 "rules, found \"rule\" "
                 "(did you mean rules?)"},
         Mistake{"default: deny\n[a]: b\n", "2:1: error: expected a key, found a list"},
