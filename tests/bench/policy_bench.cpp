@@ -1,22 +1,27 @@
 // How long a policy takes to decide, and that it allocates nothing meanwhile.
 //
-//   policy_bench [RULES [DECISIONS]]
+//   policy_bench [RULES [DECISIONS [NAMES]]]
 //
-// Three policies of RULES (1,000) rules: each rule with names of its own; each with a source of its own; and
-// a mixture of all conditions. Names and addresses are drawn at random, half of them match some rule. Exits 1
-// when deciding allocated memory.
+// Four policies of RULES (1,000) rules: each rule with names of its own; each with a source of its own; a
+// mixture of all conditions; and a mixture with lists and categories, of NAMES (10,000,000) names in 64
+// lists. Names and addresses are drawn at random, half of them match some rule. Exits 1 when deciding
+// allocated memory.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <functional>
+#include <memory>
 #include <new>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "policy/name_set_builder.h"
 #include "policy/policy_file.h"
+#include "tests/support/plausible_names.h"
 
 namespace {
 
@@ -74,8 +79,48 @@ std::string mixed_rule(std::size_t i) {
     }
 }
 
+std::string listed_rule(std::size_t i) {
+    switch (i % 10) {
+        case 0:
+            return fmt::format("list: list{}, source: 10.{}.0.0/16", i % 64, i % 256);
+        case 5:
+            return fmt::format("category: [category{}, category{}], port: [443, {}]", i % 16, (i + 3) % 16,
+                               2000 + i);
+        default:
+            return mixed_rule(i);
+    }
+}
+
+// Names in 64 lists of 16 categories. Puts one in so many into `asked`.
+std::shared_ptr<const ListCatalog> make_lists(std::size_t count, std::size_t asked_of,
+                                              std::vector<std::string>& asked) {
+    std::vector<ListInfo> lists(64);
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+        lists[i].list = fmt::format("list{}", i);
+        lists[i].category = fmt::format("category{}", i % 16);
+    }
+    Random random(2);
+    NameSetBuilder builder;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::string name = sluice::test::plausible_name(random);
+        builder.add(name, std::hash<std::string>()(name) % lists.size(), NameReach::subtree);
+        if (below(random, count) < asked_of) asked.push_back(name);
+    }
+    NameSet names = builder.build(ListCatalog::notes_of(lists));
+    fmt::print("{} different names in {:.0f} MB\n", names.names(), static_cast<double>(names.bytes()) / 1e6);
+    return std::make_shared<const ListCatalog>(std::move(lists), std::move(names));
+}
+
+std::string lists_text() {
+    std::string text = "lists:\n";
+    for (int i = 0; i < 64; ++i)
+        text +=
+            fmt::format("- {{name: list{}, file: x, format: domains, category: category{}}}\n", i, i % 16);
+    return text;
+}
+
 Policy policy_of(std::size_t rules, std::string (*rule)(std::size_t)) {
-    std::string text = "default: deny\nrules:\n";
+    std::string text = "default: deny\n" + lists_text() + "rules:\n";
     for (std::size_t i = 0; i < rules; ++i)
         text += fmt::format("- {{name: r{}, {}, action: allow}}\n", i, rule(i));
     return read_policy(YamlReader::parse("bench", text));
@@ -95,12 +140,18 @@ std::string random_name(Random& random, std::size_t rules) {
     }
 }
 
-bool measure(std::string_view title, const Policy& policy, std::size_t rules, std::size_t decisions) {
+std::vector<std::string> random_names(std::size_t rules, std::size_t count) {
+    Random random(1);
+    std::vector<std::string> names(count);
+    std::ranges::generate(names, [&] { return random_name(random, rules); });
+    return names;
+}
+
+bool measure(std::string_view title, const Policy& policy, std::size_t rules,
+             const std::vector<std::string>& names) {
     using Clock = std::chrono::steady_clock;
     Random random(1);
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < decisions; ++i)
-        names.push_back(random_name(random, rules));
+    const std::size_t decisions = names.size();
     const std::vector<std::string> alpn = {"h2", "http/1.1"};
     std::vector<Facts> flows(decisions);
     for (std::size_t i = 0; i < decisions; ++i) {
@@ -134,8 +185,18 @@ bool measure(std::string_view title, const Policy& policy, std::size_t rules, st
 int main(int argc, char** argv) {
     const std::size_t rules = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
     const std::size_t decisions = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 100'000;
-    bool ok = measure("names", policy_of(rules, rule_by_name), rules, decisions);
-    ok = measure("sources", policy_of(rules, rule_by_source), rules, decisions) && ok;
-    ok = measure("all conditions", policy_of(rules, mixed_rule), rules, decisions) && ok;
+    const std::size_t listed = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 10'000'000;
+    std::vector<std::string> names = random_names(rules, decisions);
+    bool ok = measure("names", policy_of(rules, rule_by_name), rules, names);
+    ok = measure("sources", policy_of(rules, rule_by_source), rules, names) && ok;
+    ok = measure("all conditions", policy_of(rules, mixed_rule), rules, names) && ok;
+    // Half of the flows ask for a name that is listed, or for one below it; in no order.
+    std::vector<std::string> asked;
+    const auto lists = make_lists(listed, decisions / 2, asked);
+    names.resize(decisions / 2);
+    for (std::size_t i = 0; i < asked.size(); ++i)
+        names.push_back((i % 2 == 0 ? "" : "a.") + asked[i]);
+    std::ranges::shuffle(names, Random(3));
+    ok = measure("all, and lists", policy_of(rules, listed_rule).with_lists(lists), rules, names) && ok;
     return ok ? 0 : 1;
 }

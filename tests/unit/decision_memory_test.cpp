@@ -1,0 +1,92 @@
+// A decision costs no memory: hostile clients could otherwise make it cost much.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "policy/policy_file.h"
+#include "tests/support/lists.h"
+
+namespace {
+
+std::atomic<std::size_t> allocations = 0;
+
+}  // namespace
+
+#if __has_feature(address_sanitizer)
+// Its operator new has to stay: it tells malloc from new.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void*, std::size_t),
+                                                         void (*)(const volatile void*));
+static const int hooks = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t) { allocations.fetch_add(1, std::memory_order_relaxed); },
+    [](const volatile void*) {});
+#else
+static const int hooks = 1;
+void* operator new(std::size_t bytes) {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+    std::free(memory);
+}
+#endif
+
+namespace sluice::policy {
+namespace {
+
+std::string rule(int i) {
+    switch (i % 6) {
+        case 0:
+            return fmt::format("source: 10.{}.0.0/16, port: [443, {}]", i % 256, i + 1);
+        case 1:
+            return fmt::format("server_name: ['suffix:s{}.example', 'glob:*.g{}.example']", i, i);
+        case 2:
+            return fmt::format("server_name: 're:n[0-9]+\\.r{}\\.example', not: {{port: 80}}", i);
+        case 3:
+            return "category: [ads, uncategorized], time: {days: sun, zone: Europe/Berlin}";
+        case 4:
+            return fmt::format("ja4: 't13d{}*', alpn: [h3, none], any_of: [{{ech: outer}}, {{list: l0}}]", i);
+        default:
+            return fmt::format("ssh_version: '2.0-x{}*'", i);
+    }
+}
+
+TEST(DecisionMemory, AThousandRulesWithListsAndExpressionsAreDecidedWithoutAllocation) {
+    ASSERT_GT(hooks, 0);
+    std::string text =
+        "default: allow\nlists: [{name: l0, file: x, format: domains, category: ads}]\nrules:\n";
+    for (int i = 0; i < 1000; ++i)
+        text += fmt::format("- {{name: r{}, {}, action: deny}}\n", i, rule(i));
+    const Policy policy = read_policy(YamlReader::parse("f", text))
+                              .with_lists(test::make_lists({{"l0", "ads", {"ads.example", "more.example"}}}));
+    const std::vector<std::string> alpn{"h2", "http/1.1"};
+    Facts flow{.source = {}, .destination = {}, .protocol = Protocol::tls, .server_name = {}, .alpn = alpn};
+    flow.ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
+    flow.destination.port = 8443;
+    const char* const names[] = {"www.ads.example", "n7.r8.example", "none.example", "a.s7.example", ""};
+    std::size_t allowed = 0;
+    const auto decide = [&] {
+        for (const char* name : names) {
+            flow.server_name = name;
+            allowed += policy.judge(flow).allowed();
+        }
+    };
+    decide();  // RE2 builds its automata, once, within bounds
+    const std::size_t before = allocations;
+    for (int i = 0; i < 100; ++i)
+        decide();
+    EXPECT_EQ(allocations - before, 0u);
+    EXPECT_GT(allowed, 0u);
+    EXPECT_LT(allowed, 505u);
+    const std::string one_more(100, 'x');
+    EXPECT_GT(allocations - before, 0u) << "nobody counts";
+}
+
+}  // namespace
+}  // namespace sluice::policy
