@@ -73,6 +73,7 @@ RuleIndex::RuleIndex(std::span<const Step> steps)
     build_ports(steps);
     build_protocols(steps);
     build_names(steps);
+    build_lists(steps);
     rows_.forget_ids();
 }
 
@@ -171,6 +172,30 @@ void RuleIndex::build_names(std::span<const Step> steps) {
         suffixes_.emplace(suffix, rows_.intern(row));
 }
 
+// Of several such conditions of a step, one is enough to leave it out.
+void RuleIndex::build_lists(std::span<const Step> steps) {
+    BitRows::Row any(rows_.words());
+    BitRows::Row uncategorized(rows_.words());
+    std::vector<BitRows::Row> listed(lists_max, BitRows::Row(rows_.words()));
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        const Conditions& when = narrower(steps[i], [](const Conditions& c) { return c.asks_for_lists(); });
+        const ListCondition& wanted = when.lists.empty() ? when.categories : when.lists;
+        if (wanted.empty() && !when.uncategorized) set(any, i);
+        if (wanted.empty() ? when.uncategorized : wanted.uncategorized) set(uncategorized, i);
+        wanted.lists.for_each([&](std::size_t list) { set(listed[list], i); });
+    }
+    any_list_ = rows_.intern(any);
+    uncategorized_ = rows_.intern(uncategorized);
+    for (std::size_t list = 0; list < lists_max; ++list)
+        listed_[list] = rows_.intern(listed[list]);
+}
+
+void RuleIndex::add_row(Bits& bits, std::uint32_t row) const {
+    const std::uint64_t* const other = rows_.row(row);
+    for (std::size_t w = 0; w < rows_.words(); ++w)
+        bits[w] |= other[w];
+}
+
 void RuleIndex::find(const Facts& facts, Bits& bits) const {
     const std::size_t words = rows_.words();
     auto address_row = [&](const std::array<RangeRows, 2>& ranges, const IpAddress& address) {
@@ -184,14 +209,16 @@ void RuleIndex::find(const Facts& facts, Bits& bits) const {
     if (!facts.is_malformed()) {
         for_each_suffix(facts.server_name, labels_max_, [&](std::string_view suffix) {
             auto entry = suffixes_.find(suffix);
-            const std::uint64_t* row = entry == suffixes_.end() ? nullptr : rows_.row(entry->second);
-            for (std::size_t w = 0; row != nullptr && w < words; ++w)
-                bits[w] |= row[w];
+            if (entry != suffixes_.end()) add_row(bits, entry->second);
             return false;
         });
     }
+    Bits lists;
+    std::copy_n(rows_.row(any_list_), words, lists.begin());
+    facts.lists.for_each([&](std::size_t list) { add_row(lists, listed_[list]); });
+    if (facts.is_uncategorized()) add_row(lists, uncategorized_);
     for (std::size_t w = 0; w < words; ++w)
-        bits[w] &= source[w] & destination[w] & port[w] & protocol[w];
+        bits[w] &= source[w] & destination[w] & port[w] & protocol[w] & lists[w];
 }
 
 }  // namespace sluice::policy

@@ -1,10 +1,10 @@
 #pragma once
-// Which steps of a policy can match a flow at all, told by its addresses, port, protocol and name without
-// asking each: a policy of a thousand rules costs little more than one of ten. Those that it names are then
-// asked themselves, so the index may name too many, never too few.
+// Which steps of a policy can match a flow at all, told by its addresses, port, protocol, name and lists
+// without asking each: a policy of a thousand rules costs little more than one of ten. Those that it names
+// are then asked themselves, so the index may name too many, never too few.
 //
-// Steps are numbered bits, or blocks of steps when there are more than bits. For each of the five dimensions
-// the flow's value has a row of bits, made beforehand; the candidates are what all five rows have in common.
+// Steps are numbered bits, or blocks of steps when there are more than bits. For each of the six dimensions
+// the flow's value has rows of bits, made beforehand; the candidates are what all dimensions have in common.
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -59,7 +59,8 @@ class RuleIndex {
   public:
     explicit RuleIndex(std::span<const Step> steps);
 
-    // Calls `visit` with the number of each step that can match, in their order, until it answers true.
+    // REQUIRES facts that are complete (Policy::complete). Calls `visit` with the number of each step that
+    // can match, in their order, until it answers true.
     template <typename Visit>
     void for_each_candidate(const Facts& facts, Visit visit) const {
         std::array<std::uint64_t, BitRows::words_max> bits;  // the first rows_.words() are used
@@ -88,6 +89,8 @@ class RuleIndex {
     void build_ports(std::span<const Step> steps);
     void build_protocols(std::span<const Step> steps);
     void build_names(std::span<const Step> steps);
+    void build_lists(std::span<const Step> steps);
+    void add_row(Bits& bits, std::uint32_t row) const;
 
     std::size_t steps_;
     std::size_t block_steps_;
@@ -99,6 +102,9 @@ class RuleIndex {
     std::uint32_t any_name_ = 0;      // steps that no suffix leads to
     ByText<std::uint32_t> suffixes_;  // steps that want a name with this end
     std::size_t labels_max_ = 0;
+    std::uint32_t any_list_ = 0;                     // steps that ask for no list
+    std::uint32_t uncategorized_ = 0;                // steps that names will do for that no list knows
+    std::array<std::uint32_t, lists_max> listed_{};  // steps that ask for this list
 };
 
 }  // namespace sluice::policy
