@@ -30,7 +30,7 @@ class PolicyCommands : public testing::Test {
 
     static Result run(std::vector<std::string> arguments) {
         const std::string state_directory;  // nothing here looks at live flows
-        std::ranges::reverse(arguments);  // as CLI11 wants them
+        std::ranges::reverse(arguments);    // as CLI11 wants them
         CLI::App app;
         Result result;
         add_policy(app, state_directory, result.exit_code);
