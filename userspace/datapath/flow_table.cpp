@@ -71,7 +71,8 @@ void check_abi_version(const Fd& agent_map, const std::string& directory) {
     const bool never_written = version == 0;
     if (never_written || version == FLOW_ABI_VERSION) return;
     throw StateError(directory + ": written by another version of sluice (flow ABI " +
-                     std::to_string(version) + ", this one has " + std::to_string(FLOW_ABI_VERSION) + ")");
+                     std::to_string(version) + ", this one has " + std::to_string(FLOW_ABI_VERSION) +
+                     "); `sluice remove` takes it away");
 }
 
 struct SkeletonDeleter {

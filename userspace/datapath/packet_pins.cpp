@@ -104,7 +104,7 @@ std::optional<packet_control> pinned_packet_control(const std::string& directory
     if (control.abi_version != PACKET_ABI_VERSION) {
         throw StateError(directory + ": flows of another version of sluice are spliced here (packet ABI " +
                          std::to_string(control.abi_version) + ", this one has " +
-                         std::to_string(PACKET_ABI_VERSION) + ")");
+                         std::to_string(PACKET_ABI_VERSION) + "); `sluice remove` takes them away");
     }
     return control;
 }
