@@ -41,7 +41,7 @@ capture:
   ports: [443, 8000-8100]
   exclude: {sources: [10.0.0.5], destinations: [10.0.0.0/8, "fd00::/8"], ports: 22}
   quic: allow
-  fail: open
+  fail: closed
   install: false
   port: 15002
   mark: 0x20000000
@@ -61,7 +61,7 @@ policy: {default: allow}
     EXPECT_TRUE(config.capture.local);
     EXPECT_GT(config.capture.local_idle_s, 60u) << "or the rules forget a flow before the agent does";
     EXPECT_FALSE(config.capture.quic_reject);
-    EXPECT_TRUE(config.capture.fail_open);
+    EXPECT_FALSE(config.capture.fail_open);
     EXPECT_FALSE(config.capture.install);
     EXPECT_EQ(config.capture.port, 15002);
     EXPECT_EQ(config.capture.mark, 0x20000000u);
@@ -81,6 +81,17 @@ policy: {default: allow}
 TEST(Config, InterfacesMayBeMissingWhenTheOperatorInstallsTheRules) {
     EXPECT_TRUE(parse_config("c.yaml", "capture: {install: false}\npolicy: {default: deny}\n")
                     .capture.interfaces.empty());
+}
+
+TEST(Config, FailingOpenIsNotPromisedToTheGatewaysOwnClients) {
+    const auto with = [](const std::string& capture) {
+        return "capture: {interfaces: lan0, " + capture + "}\npolicy: {default: deny}\n";
+    };
+    EXPECT_TRUE(parse_config("c.yaml", with("fail: open")).capture.fail_open);
+    EXPECT_EQ(error(with("fail: open, local: true")),
+              "c.yaml:1:35: error: expected closed, as it is always for local: true, found \"open\"");
+    EXPECT_EQ(error(with("fail: open, local: false")), "accepted");
+    EXPECT_EQ(error(with("fail: closed, local: true")), "accepted");
 }
 
 TEST(Config, WithoutAFileEverythingPasses) {

@@ -99,5 +99,25 @@ TEST(Schema, MistakesDoNotFitAndTheAgentAgrees) {
     }
 }
 
+TEST(Schema, EveryKeyOfCaptureIsInItAndOnlyFailsClosedForTheGatewaysOwnClients) {
+    const TemporaryDirectory directory;
+    for (const auto& [keys, exit_code] : {
+             std::pair(
+                 "interfaces: lan0, local: true, fail: closed, quic: allow, install: false, port: 15002, "
+                 "mark: 0x20000000, routing_table: 15002",
+                 0),
+             std::pair("interfaces: lan0, local: false, fail: open", 0),
+             std::pair("interfaces: lan0, local: true, fail: open", 1),
+         }) {
+        const std::string text = "capture: {" + std::string(keys) + "}\npolicy: {default: deny}\n";
+        if (exit_code == 0) {
+            EXPECT_NO_THROW(agent::parse_config("capture", text)) << keys;
+        } else {
+            EXPECT_THROW(agent::parse_config("capture", text), policy::FileError) << keys;
+        }
+        EXPECT_EQ(validate(directory.write("capture.yaml", text)).exit_code, exit_code) << keys;
+    }
+}
+
 }  // namespace
 }  // namespace sluice::test

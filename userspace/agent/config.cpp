@@ -112,7 +112,12 @@ datapath::CaptureConfig read_capture(const YamlReader& value) {
     if (const auto* ports = mapping.find("ports")) capture.ports = policy::read_ports(*ports);
     if (const auto* exclude = mapping.find("exclude")) read_exclude(*exclude, capture);
     if (const auto* quic = mapping.find("quic")) capture.quic_reject = quic->word(quic_words) == 0;
-    if (const auto* fail = mapping.find("fail")) capture.fail_open = fail->word(fail_words) == 1;
+    if (const auto* fail = mapping.find("fail")) {
+        capture.fail_open = fail->word(fail_words) == 1;
+        // What the output hook has sent to the listener cannot go on to the server when there is none.
+        if (capture.fail_open && capture.local)
+            fail->fail("expected closed, as it is always for local: true, found \"open\"");
+    }
     if (const auto* port = mapping.find("port")) {
         capture.port = static_cast<std::uint16_t>(port->number(1, 65535));
     }
