@@ -23,9 +23,9 @@ TEST_F(SockmapTest, BytesThatComeTooFastArePassedInOrderAndTheKernelGoesOnAfterT
     const auto& leg = map.leg(in->pair, Sockmap::client);
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
         const std::string block = ByteStream(seed).next(20'000'000);
+        const std::uint64_t passed_before = leg.passed;
         std::jthread sender([&] { client.far->send(block); });
         // The server reads nothing until the program has had enough.
-        const std::uint64_t passed_before = leg.passed;
         ASSERT_TRUE(wait_until([&] { return leg.passed > passed_before; }));
         std::string got;
         std::jthread receiver([&] { got = server.far->receive_exactly(block.size()); });
