@@ -70,6 +70,8 @@ struct held_leg {
     __u8 state;   /* enum leg_state */
     __u8 is_upstream;
     __u32 acks_dropped;
+    __u32 dial; /* 0, or 1 + the slot of the flow that is dialled: there is no socket (packet_dial.h) */
+    __u32 unused;
 };
 
 enum legs_request {
@@ -95,6 +97,15 @@ struct take_legs {
 /* Set by the agent when it starts: map `hold_control`. */
 struct hold_control {
     __u32 listener_port; /* whose connections are held; 0: none */
+    __u32 unused;
+    __u64 dial_sockets[2]; /* cookies of the raw sockets that send the SYNs of dials; 0: none */
 };
+
+/* The TCP header of such a SYN, with these options: MSS, SACK permitted, timestamps, NOP, window scale. Its
+ * sequence number is 1 + the slot of the flow. */
+#define PACKET_DIAL_SYN_BYTES 40
+/* Its checksum counts this too, in memory's byte order, and so is wrong until the egress program has seen to
+ * it: a copy that comes past that (nftables' dup, an interface that appeared just now) reaches no server. */
+#define PACKET_DIAL_MARK 0x5a5a
 
 #endif

@@ -40,6 +40,8 @@ struct packet_tuple {
 #define PACKET_ROUTE_READDRESSED \
     0x80 /* `leaves` differs from the tuple on arrival; set by PacketSplice::insert */
 #define PACKET_ROUTE_SETTLED 0x100 /* the handover is minutes ago: its floors no longer apply */
+#define PACKET_ROUTE_GUARDED \
+    0x200 /* both: the server has not acknowledged yet what was judged (struct packet_guard) */
 
 /* A second or so of CLOCK_MONOTONIC, in nanoseconds; a shift where a division would cost. */
 #define PACKET_TICK_SHIFT 30
@@ -100,6 +102,43 @@ struct packet_flow {
     __u8 reason;            /* enum splice_reason */
     __u8 entered;           /* when the entries were made: CLOCK_MONOTONIC in units of 2^36 ns (69 s), cut */
     __u8 look_at;           /* it cannot be over before this PACKET_TICK, cut */
+};
+
+/* What a client said first and the policy judged, kept until the server has acknowledged it: map
+ * `packet_guards`, an array that user space maps. A client's bytes are not acknowledged before the server
+ * does that, so it may send others in their place; these are forwarded then. A flow's guard is the one at its
+ * slot, modulo PACKET_GUARDS_MAX. */
+#define PACKET_GUARDS_MAX 2048
+#define PACKET_GUARD_BYTES_MAX 2048
+#define PACKET_GUARD_STEP 32 /* bytes that are overwritten at once */
+
+enum packet_guard_state {
+    PACKET_GUARD_free,
+    PACKET_GUARD_asked, /* a dial (packet_dial.h), by the agent */
+    PACKET_GUARD_sent,
+    PACKET_GUARD_answered, /* for a moment */
+    PACKET_GUARD_failed,
+    PACKET_GUARD_on,   /* the flow is spliced */
+    PACKET_GUARD_over, /* ... and the server has these bytes */
+};
+
+struct packet_guard {
+    __u64 flow;  /* its id */
+    __u64 on_ns; /* CLOCK_MONOTONIC, when a guard or a dial was begun */
+    __u32 state; /* enum packet_guard_state; changed atomically */
+    __u32 slot;
+    __u32 client_seq; /* of the first byte, as the client counts */
+    __u32 server_ack; /* what acknowledges the last, as the server counts */
+    __u32 server_seq; /* of the server's own first byte */
+    __u16 bytes;      /* of `data`; what follows is 0 */
+    __u16 sum;        /* of `data` in one's complement, as words in memory */
+    /* Of a dial only. */
+    struct packet_tuple client; /* of the client's packets */
+    __u32 isn;                  /* of the leg to the server */
+    __u32 clock;                /* its TSval when CLOCK_MONOTONIC was 0, in milliseconds */
+    __u16 mss;                  /* to announce at most */
+    __u16 unused;
+    __u8 data[PACKET_GUARD_BYTES_MAX + PACKET_GUARD_STEP];
 };
 
 #define PACKET_NAMES_MAX 65535

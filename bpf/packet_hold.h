@@ -248,6 +248,11 @@ static __noinline int hold_mirror(struct __sk_buff* skb, const struct packet* pa
     return 0;
 }
 
+static __noinline int packet_dial_send(struct __sk_buff* skb, const struct packet* packet,
+                                       const struct packet_tuple* key);
+static __noinline int packet_dial_answer(struct __sk_buff* skb, const struct packet* packet,
+                                         struct held_leg* leg);
+
 /* A SYN of this host: the upstream leg of one of our flows begins, if it is a socket that the agent
  * announced, or if it has the addresses and ports of a client's leg that is known. */
 static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet* packet,
@@ -256,13 +261,18 @@ static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet*
     if (!sk) return PACKET_PASSES;
     sk = bpf_sk_fullsock(sk);
     if (!sk) return PACKET_PASSES;
+    if (sk->protocol == IPPROTO_RAW) return packet_dial_send(skb, packet, key);
     const struct packet_tuple expected = hold_expected(sk);
     struct packet_tuple downstream = hold_reverse(&expected);
     const struct packet_tuple* announced = bpf_sk_storage_get(&held_dials, sk, NULL, 0);
     if (announced) downstream = *announced;
     const struct held_leg* client = bpf_map_lookup_elem(&held_legs, &downstream);
     /* Its hold may be over: what has been acknowledged to it, the agent passes on. */
-    if (!client || (client->state != LEG_held && client->state != LEG_open)) return PACKET_PASSES;
+    if (!client || (client->state != LEG_held && client->state != LEG_open)) {
+        /* What an earlier flow with this tuple has left would silence the socket. */
+        bpf_map_delete_elem(&held_legs, key);
+        return PACKET_PASSES;
+    }
     if (!hold_same(&expected, key)) bpf_map_update_elem(&held_names, &expected, key, BPF_ANY);
 
     const struct hold_options options = hold_options(skb, packet);
@@ -333,11 +343,12 @@ static __always_inline void hold_arrive(struct __sk_buff* skb, const struct pack
 /* A packet without a route, at ingress. */
 static __always_inline int packet_hold_ingress(struct __sk_buff* skb, const struct packet* packet) {
     struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &packet->tuple);
-    if (leg) {
-        hold_arrive(skb, packet, leg);
-    } else {
+    if (!leg) {
         packet_mark_cookie(skb, packet);
+        return PACKET_PASSES;
     }
+    if (unlikely(leg->dial)) return packet_dial_answer(skb, packet, leg);
+    hold_arrive(skb, packet, leg);
     return PACKET_PASSES;
 }
 

@@ -11,6 +11,7 @@
  * is alive. A timer of the kernel's walks over the slots, whether an agent runs or not.
  */
 #include "packet_checksum.h"
+#include "packet_guard.h"
 #include "packet_maps.h"
 #include "packet_parse.h"
 #include "packet_watch.h"
@@ -28,7 +29,8 @@ enum packet_life {
     PACKET_LIFE_passes,
     PACKET_LIFE_closes, /* and with it the flow ends; its entries stay for what is still under way */
     PACKET_LIFE_dropped,
-    PACKET_LIFE_over, /* the flow's entries are gone: the packet has no route */
+    PACKET_LIFE_killed, /* dropped, and its sender told */
+    PACKET_LIFE_over,   /* the flow's entries are gone: the packet has no route */
 };
 
 static __always_inline __u64 packet_bytes_acked(const struct packet_route* route) {
@@ -205,10 +207,12 @@ static __noinline enum packet_life packet_live(struct __sk_buff* skb, const stru
         if (!other) return PACKET_LIFE_over; /* being removed this moment */
     }
     if ((flags & PACKET_SYN) && other) {
-        if (flags & (PACKET_ACK | PACKET_RST)) return PACKET_LIFE_passes;
+        /* A SYN/ACK that comes again: what the client sends again answers it. */
+        if (flags & (PACKET_ACK | PACKET_RST))
+            return route->flags & PACKET_ROUTE_GUARDED ? PACKET_LIFE_dropped : PACKET_LIFE_passes;
         return packet_life_syn(route, other);
     }
-    if (route->flags & PACKET_ROUTE_KILLED) return PACKET_LIFE_dropped;
+    if (route->flags & PACKET_ROUTE_KILLED) return PACKET_LIFE_killed;
     if (flags & PACKET_RST) {
         if (!other || !packet_rst_counts(packet, route, other)) return PACKET_LIFE_passes;
         if (!packet_is_intact(skb, packet)) return PACKET_LIFE_passes;
@@ -216,6 +220,8 @@ static __noinline enum packet_life packet_live(struct __sk_buff* skb, const stru
         /* Other RSTs may not be believed after all: whether they are, silence tells. */
         return packet->seq == (__u32)other->ack - route->seq_delta ? PACKET_LIFE_closes : PACKET_LIFE_passes;
     }
+    if ((route->flags & PACKET_ROUTE_GUARDED) && !packet_guard(skb, packet, route))
+        return PACKET_LIFE_dropped;
     if (packet->payload && (route->flags & (PACKET_ROUTE_WATCHED | PACKET_ROUTE_JUDGED)) &&
         !packet_watch(skb, packet, route))
         return PACKET_LIFE_dropped;

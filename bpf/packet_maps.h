@@ -52,6 +52,14 @@ struct {
     __uint(max_entries, PACKET_EVENTS_BYTES);
 } packet_events SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __uint(max_entries, PACKET_GUARDS_MAX);
+    __type(key, __u32);
+    __type(value, struct packet_guard);
+} packet_guards SEC(".maps");
+
 /* The collector's clock. A map of its own, as one that holds a timer cannot be mapped by user space. */
 struct packet_clock {
     struct bpf_timer timer;
@@ -83,6 +91,13 @@ static __noinline struct packet_route* packet_other_route(const struct packet_ro
 
 static __always_inline struct packet_flow* packet_flow_at(__u32 slot) {
     return bpf_map_lookup_elem(&packet_flows, &slot);
+}
+
+/* A slot's, unless it is another's at present. */
+static __always_inline struct packet_guard* packet_guard_of(__u32 slot) {
+    const __u32 index = slot % PACKET_GUARDS_MAX;
+    struct packet_guard* const guard = bpf_map_lookup_elem(&packet_guards, &index);
+    return guard && guard->slot == slot ? guard : NULL;
 }
 
 #endif

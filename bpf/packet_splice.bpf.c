@@ -11,6 +11,7 @@
 #include <linux/pkt_cls.h>
 
 #include "packet_bounce.h"
+#include "packet_dial.h"
 #include "packet_error.h"
 #include "packet_hold.h"
 #include "packet_life.h"
@@ -107,6 +108,8 @@ static __always_inline int packet_forward(struct __sk_buff* skb, __u32 l3, struc
                 break;
             case PACKET_LIFE_over:
                 return packet_hold_ingress(skb, packet);
+            case PACKET_LIFE_dropped:
+                return TC_ACT_SHOT;
             default:
                 if (!packet_bounces(packet) || packet_bounce(skb, packet) != 0) return TC_ACT_SHOT;
                 return packet_leave(skb, l3, skb->ifindex);

@@ -11,7 +11,8 @@
 namespace sluice::agent {
 namespace {
 
-// `live`: both sockets are connected, and every byte that could be judged has been. Else how the flow ends.
+// `live`: both sockets are connected, and every byte that could be judged has been; or the flow is spliced
+// already, and there is no `upstream`. Else how the flow ends.
 asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream, SocketPtr& upstream,
                                  Patience& patience) {
     // Wait, without consuming, for the first bytes; judge by what they say.
@@ -19,6 +20,8 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
     flow_end end = worker.judge(flow, *opening, patience);
     if (end != FLOW_END_live) co_return end;
 
+    if (!opening->silent && co_await worker.dial(flow, downstream, patience)) co_return FLOW_END_live;
+    if (patience.ended()) co_return patience.ended_by();
     auto connected = co_await connect_upstream(flow, downstream, patience, worker);
     if (!connected) co_return connected.error();
     upstream = std::move(*connected);
@@ -70,6 +73,7 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     Patience patience(worker.deadlines(), *flow);
     SocketPtr upstream;
     flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
+    if (end == FLOW_END_live && !upstream) co_return;  // dialled, and spliced
     if (end == FLOW_END_live && flow->protocol == policy::Protocol::tls)
         end = co_await judge_second_hello(worker, *flow, *downstream, *upstream, patience);
     // Ended meanwhile: by a kill, or by another policy.

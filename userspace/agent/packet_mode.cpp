@@ -3,6 +3,9 @@
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <cstring>
+#include <span>
 #include <vector>
 
 #include "userspace/agent/recorded_facts.h"
@@ -28,6 +31,7 @@ splice_reason reason_of(datapath::PacketRefusal refusal) {
             return SPLICE_REASON_table_full;
         case datapath::PacketRefusal::tuple_in_use:
             return SPLICE_REASON_tuple_in_use;
+        case datapath::PacketRefusal::unguarded:
         case datapath::PacketRefusal::interface:
         case datapath::PacketRefusal::failed:
             break;
@@ -39,39 +43,63 @@ std::uint64_t nanoseconds(Clock::time_point time) {
     return static_cast<std::uint64_t>(time.time_since_epoch().count());
 }
 
+// `facts` must outlive it.
+datapath::PacketFlow record_of(const Flow& flow, std::string_view facts) {
+    return {.id = flow.id,
+            .accepted_ns = nanoseconds(flow.times.accepted),
+            .server_name = flow.server_name(),
+            .rule = flow.rule,
+            .facts = facts,
+            .protocol = static_cast<std::uint8_t>(flow.protocol),
+            .reason = static_cast<std::uint8_t>(flow.reason),
+            .is_logged = flow.outcome.log};
+}
+
+// What waits in the client's socket: what was judged, and perhaps more; as much as can be guarded. Good until
+// the next call.
+std::span<char> peek_first_bytes(const Socket& client) {
+    thread_local std::array<char, PACKET_GUARD_BYTES_MAX> buffer;
+    const ssize_t got = ::recv(client.native(), buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
+    return std::span(buffer).first(got > 0 ? static_cast<std::size_t>(got) : 0);
+}
+
 }  // namespace
 
 PacketMode::PacketMode(const std::string& state_directory, const datapath::PacketSpliceOptions& options)
-    : splice_(datapath::PacketSplice::own(state_directory, options)), hold_(splice_) {}
+    : splice_(datapath::PacketSplice::own(state_directory, options)), hold_(splice_), dials_(splice_) {}
 
-std::optional<splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket& server) {
+std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket& server) {
     if (flow.down.bytes > 0) {
         release(flow);
-        return SPLICE_REASON_acknowledged;
+        return std::unexpected(SPLICE_REASON_acknowledged);
     }
     const packet_tuple downstream = tuple_of(flow.source, flow.destination);
     const packet_tuple upstream = tuple_of(flow.destination, flow.upstream_source);
     const auto legs = hold_.take(downstream, upstream, static_cast<std::uint32_t>(flow.up.bytes));
-    if (!legs) return legs.error();
+    if (!legs) return std::unexpected(legs.error());
     const std::string facts = facts_text(flow.facts());
-    const auto inserted = splice_.insert({.id = flow.id,
-                                          .accepted_ns = nanoseconds(flow.times.accepted),
-                                          .server_name = flow.server_name(),
-                                          .rule = flow.rule,
-                                          .facts = facts,
-                                          .protocol = static_cast<std::uint8_t>(flow.protocol),
-                                          .reason = static_cast<std::uint8_t>(flow.reason),
-                                          .is_logged = flow.outcome.log},
-                                         legs->up, legs->down);
+    const auto inserted = splice_.insert(record_of(flow, facts), legs->up, legs->down);
     if (!inserted) {
         release(flow);
-        return reason_of(inserted.error());
+        return std::unexpected(reason_of(inserted.error()));
     }
     if (legs->client_has_more) pass_on(client, legs->up_segment, legs->client_finished);
     if (legs->server_has_more) pass_on(server, legs->down_segment, legs->server_finished);
     client.vanish();
     server.vanish();
-    return std::nullopt;
+    const packet_tuple& leaves = legs->up.route.leaves;
+    return Leg{.clock = legs->clock,
+               .mss = legs->mss,
+               .segment_bytes = legs->up_segment.segment_bytes,
+               .is_dialled_as_is = std::memcmp(&leaves, &downstream, sizeof leaves) == 0};
+}
+
+std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, const Socket& client, const Leg& known) {
+    const auto first_bytes = peek_first_bytes(client);
+    if (first_bytes.empty() || first_bytes.size() > known.segment_bytes) return std::nullopt;
+    const std::string facts = facts_text(flow.facts());
+    return dials_.start(record_of(flow, facts), tuple_of(flow.source, flow.destination), first_bytes,
+                        known.clock, known.mss);
 }
 
 void PacketMode::announce(const Flow& flow, int socket) {

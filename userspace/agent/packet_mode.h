@@ -1,11 +1,13 @@
 #pragma once
 // Splice mode `packet`: hands a flow over to the kernel programs that forward its packets, and closes both of
 // its sockets without a word. From then on the agent has nothing of it. Used by all workers at once.
+#include <expected>
 #include <memory>
 #include <optional>
 
 #include "userspace/agent/flow.h"
 #include "userspace/agent/socket.h"
+#include "userspace/datapath/packet_dial.h"
 #include "userspace/datapath/packet_hold.h"
 #include "userspace/datapath/packet_injector.h"
 #include "userspace/datapath/packet_splice.h"
@@ -18,15 +20,31 @@ class PacketMode {
     PacketMode(const std::string& state_directory, const datapath::PacketSpliceOptions& options);
 
     // From now on what this port's listeners accept can be taken.
-    void hold_listener(std::uint16_t port) { hold_.hold_listener(port); }
+    void hold_listener(std::uint16_t port) { hold_.hold_listener(port, dials_.socket_cookies()); }
 
     // Before an upstream socket of the flow connects that has not the client's own address and port.
     void announce(const Flow& flow, int socket);
 
+    // What is known of a server's leg, for dials between the same two hosts.
+    struct Leg {
+        std::uint32_t clock;  // as in PacketHandover
+        std::uint16_t mss;
+        std::uint16_t segment_bytes;  // what fits into one of the client's
+        bool is_dialled_as_is;        // with the client's address and port, also on the wire
+    };
+
     // Takes a flow of whose bytes its sockets have carried at most the client's first ones to the server
     // (flow.up.bytes), and none to the client. Else the reason; then the flow and its sockets are as they
     // were, and no longer held.
-    std::optional<splice_reason> take(Flow& flow, Socket& client, Socket& server);
+    std::expected<Leg, splice_reason> take(Flow& flow, Socket& client, Socket& server);
+
+    // Reaches for the server without a socket, with the client's first bytes, which must fit into one
+    // segment. Nothing: it cannot be done so. Else it is to be ended.
+    using Dial = datapath::PacketDials::Dial;
+    std::optional<Dial> dial(const Flow& flow, const Socket& client, const Leg& known);
+    bool is_over(const Dial& dial) const { return dials_.is_over(dial); }
+    // True: the flow is spliced. False: nothing has happened to it.
+    bool end(const Dial& dial) { return dials_.end(dial); }
 
     // Ends a flow's hold: the agent will carry it.
     void release(const Flow& flow);
@@ -39,6 +57,7 @@ class PacketMode {
     datapath::PacketSplice splice_;
     datapath::PacketHold hold_;
     datapath::PacketInjector injector_;
+    datapath::PacketDials dials_;
 };
 
 }  // namespace sluice::agent

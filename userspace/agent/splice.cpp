@@ -20,15 +20,21 @@ splice_reason Splice::reason_of_choice() const {
     return choice_ == SpliceChoice::automatic ? SPLICE_REASON_automatic : SPLICE_REASON_configured;
 }
 
-bool Splice::take_as_packets(Flow& flow, Socket& client, Socket& server) {
+bool Splice::wants_packets(Flow& flow) const {
     if (!packet_ || !asks(SPLICE_MODE_packet)) return false;
     flow.reason = reason_of_choice();
-    if (const auto refusal = packet_->take(flow, client, server)) {
-        flow.reason = *refusal;
-        return false;
+    return true;
+}
+
+std::optional<PacketMode::Leg> Splice::take_as_packets(Flow& flow, Socket& client, Socket& server) {
+    if (!wants_packets(flow)) return std::nullopt;
+    const auto leg = packet_->take(flow, client, server);
+    if (!leg) {
+        flow.reason = leg.error();
+        return std::nullopt;
     }
     flow.mode = SPLICE_MODE_packet;
-    return true;
+    return *leg;
 }
 
 void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {

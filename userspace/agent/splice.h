@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "userspace/agent/config.h"
 #include "userspace/agent/flow.h"
@@ -24,9 +25,11 @@ class Splice {
     Splice(asio::io_context& io, const Config& config, PacketMode* packet, std::uint32_t sockmap_flows_max,
            Finish finish);
 
-    // Asks the packet splice, which wants a flow as early as possible. True: both sockets are closed, and the
-    // flow's mode says so. False: nothing has happened to them.
-    bool take_as_packets(Flow& flow, Socket& client, Socket& server);
+    // Whether the packet splice is to be asked first; then the flow's reason says so.
+    bool wants_packets(Flow& flow) const;
+    // Asks it; it wants a flow as early as possible. Nothing: nothing has happened to the sockets. Else both
+    // are closed, and the flow's mode says so.
+    std::optional<PacketMode::Leg> take_as_packets(Flow& flow, Socket& client, Socket& server);
 
     // Takes a flow and its two connected sockets, from which nothing has been read.
     void take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);

@@ -32,6 +32,7 @@ Worker::Worker(Shared& shared, unsigned number)
       deadlines_(io_),
       splice_(io_, shared.config, shared.packet, shared.sockmap_flows_max,
               [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
+      dialling_(io_, shared.packet),
       sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {
         if (auto listener = open_listener(shared.config.capture, family))
@@ -207,10 +208,27 @@ bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
         flow.reason = SPLICE_REASON_undelivered;
         release(flow);
     }
-    if (!flow.delivered || !splices_packets(flow) || !splice_.take_as_packets(flow, client, server))
-        return false;
+    if (!flow.delivered || !splices_packets(flow)) return false;
+    const auto leg = splice_.take_as_packets(flow, client, server);
+    if (!leg) return false;
+    dialling_.learn(flow, *leg);
     forget(flow);
     return true;
+}
+
+asio::awaitable<bool> Worker::dial(Flow& flow, Socket& client, const Patience& patience) {
+    // The second hello of a TLS flow would have to be judged here. Where the gateway's own address is used,
+    // the kernel has to find a port.
+    const bool can = shared_.config.upstream_source == UpstreamSource::client &&
+                     (flow.protocol == policy::Protocol::http || flow.protocol == policy::Protocol::ssh ||
+                      flow.protocol == policy::Protocol::other);
+    if (!can || !splices_packets(flow) || !splice_.wants_packets(flow)) co_return false;
+    flow.state = FLOW_STATE_connecting;
+    if (!co_await dialling_.dial(flow, client)) co_return false;
+    // Ended meanwhile: by a kill, or by another policy.
+    if (patience.ended() && patience.ended_by() != FLOW_END_stopped) shared_.packet->table().kill(flow.id);
+    forget(flow);
+    co_return true;
 }
 
 void Worker::release(const Flow& flow) const {

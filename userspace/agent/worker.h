@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "userspace/agent/config.h"
+#include "userspace/agent/dial.h"
 #include "userspace/agent/flow.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/patience.h"
@@ -81,6 +82,8 @@ class Worker {
     // True: the flow goes on without us, and its sockets are closed. False: nothing has happened to it.
     bool splices_packets(const Flow& flow) const { return shared_.packet != nullptr && !flow.is_local; }
     bool splice_as_packets(Flow& flow, Socket& client, Socket& server);
+    // The same, in place of connecting upstream: the client's first bytes have been judged.
+    asio::awaitable<bool> dial(Flow& flow, Socket& client, const Patience& patience);
     void release(const Flow& flow) const;  // from its hold (packet_mode.h)
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
@@ -99,6 +102,7 @@ class Worker {
     Reactor reactor_;
     Deadlines deadlines_;
     Splice splice_;
+    Dialling dialling_;
     std::vector<asio::posix::stream_descriptor> listeners_;
     asio::steady_timer sweep_timer_;
     Totals totals_;

@@ -28,10 +28,18 @@ struct PacketDirection {
     packet_route route{};
 };
 
+// The leg to a server that is reached without a socket (packet_dial.h).
+struct PacketDialLeg {
+    std::uint32_t isn = 0;
+    std::uint32_t clock = 0;  // its TSval when CLOCK_MONOTONIC was 0, in milliseconds
+    std::uint16_t mss = 0;    // to announce at most
+};
+
 enum class PacketRefusal : std::uint8_t {
     table_full,
     tuple_in_use,  // another flow of the table has one of the two tuples
     interface,     // one of the two is of a kind that the programs are not attached to
+    unguarded,     // too many guards, of servers that are slow to acknowledge
     failed,        // the kernel refused for another reason
 };
 

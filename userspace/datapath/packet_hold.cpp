@@ -81,6 +81,8 @@ PacketHandover translate_legs(const take_legs& legs) {
     out.server_has_more = (legs.server.events & (LEG_PAYLOAD | LEG_FIN)) != 0;
     out.client_finished = (legs.client.events & LEG_FIN) != 0;
     out.server_finished = (legs.server.events & LEG_FIN) != 0;
+    out.clock = legs.server.local_tsval - static_cast<std::uint32_t>(legs.server.local_tsval_ns / ns_per_ms);
+    out.mss = legs.server.local_mss;
     return out;
 }
 
@@ -94,9 +96,10 @@ void PacketHold::announce(int socket, const packet_tuple& downstream) {
     bpf_map_update_elem(dials_map_, &socket, &downstream, BPF_ANY);
 }
 
-void PacketHold::hold_listener(std::uint16_t port) {
+void PacketHold::hold_listener(std::uint16_t port, const std::array<std::uint64_t, 2>& dial_sockets) {
     const __u32 zero = 0;
-    const hold_control control{.listener_port = port};
+    const hold_control control{
+        .listener_port = port, .unused = 0, .dial_sockets = {dial_sockets[0], dial_sockets[1]}};
     if (bpf_map_update_elem(control_map_, &zero, &control, BPF_ANY) != 0)
         throw StateError(std::string("hold_control: ") + std::strerror(errno));
 }
@@ -104,7 +107,7 @@ void PacketHold::hold_listener(std::uint16_t port) {
 void PacketHold::stop(const std::string& state_directory) {
     const Fd control_map(bpf_obj_get((state_directory + "/hold_control").c_str()));
     const __u32 zero = 0;
-    const hold_control nobody{.listener_port = 0};
+    const hold_control nobody{};
     if (control_map) bpf_map_update_elem(control_map.get(), &zero, &nobody, BPF_ANY);
 }
 

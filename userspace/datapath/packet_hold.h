@@ -1,6 +1,7 @@
 #pragma once
 // The user-space half of bpf/packet_hold.h: takes a pair of held legs out of the hold, and says what their
 // two directions are for the packet splice. Thread-safe.
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -23,14 +24,18 @@ struct PacketHandover {
     bool server_has_more = false;
     bool client_finished = false;
     bool server_finished = false;
+    // Of the server's leg, for dials between the same two hosts.
+    std::uint32_t clock = 0;  // the local socket's TSval when CLOCK_MONOTONIC was 0, in milliseconds
+    std::uint16_t mss = 0;    // announced to the server
 };
 
 class PacketHold {
   public:
     explicit PacketHold(const PacketSplice& splice);
 
-    // From now on connections that the listener on this port accepts are held. 0: none any more.
-    void hold_listener(std::uint16_t port);
+    // From now on connections that the listener on this port accepts are held. 0: none any more. What
+    // `dial_sockets` (their cookies) send are dials (packet_dial.h).
+    void hold_listener(std::uint16_t port, const std::array<std::uint64_t, 2>& dial_sockets = {});
     // Nothing is held any more: an agent that does not splice packets follows one that was killed.
     static void stop(const std::string& state_directory);
 

@@ -123,13 +123,29 @@ void PacketSplice::remove_all(const std::string& state_directory) {
 }
 
 std::expected<void, PacketRefusal> PacketSplice::insert(const PacketFlow& flow, const PacketDirection& up,
-                                                        const PacketDirection& down) {
+                                                        const PacketDirection& down,
+                                                        std::span<const char> first_bytes) {
     const std::scoped_lock lock(handles_->inserting);
     for (const PacketDirection* direction : {&up, &down}) {
         if (!handles_->interfaces->carries(direction->route.ifindex))
             return std::unexpected(PacketRefusal::interface);
     }
-    return handles_->table.insert(flow, up, down);
+    return handles_->table.insert(flow, up, down, first_bytes);
+}
+
+std::optional<std::uint32_t> PacketSplice::dial(const PacketFlow& flow, const packet_tuple& up,
+                                                std::span<const char> first_bytes, const PacketDialLeg& leg) {
+    const std::scoped_lock lock(handles_->inserting);
+    return handles_->table.dial(flow, up, first_bytes, leg);
+}
+
+packet_guard_state PacketSplice::dial_state(std::uint32_t slot) const {
+    return handles_->table.dial_state(slot);
+}
+
+bool PacketSplice::end_dial(std::uint32_t slot) {
+    const std::scoped_lock lock(handles_->inserting);
+    return handles_->table.end_dial(slot);
 }
 
 bool PacketSplice::contains(const packet_tuple& arrives) const {

@@ -9,6 +9,8 @@
 #include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,9 +51,20 @@ class PacketSplice {
     PacketSplice& operator=(PacketSplice&&) noexcept;
     ~PacketSplice();  // leaves everything in place
 
-    // From here on packets with either tuple are the table's. All or nothing.
+    // From here on packets with either tuple are the table's. All or nothing. `first_bytes`: what the client
+    // said first and the server does not have yet; until it does, nothing else gets there in their place (at
+    // most PACKET_GUARD_BYTES_MAX; the caller sends them). Empty: nothing is guarded.
     std::expected<void, PacketRefusal> insert(const PacketFlow& flow, const PacketDirection& up,
-                                              const PacketDirection& down);
+                                              const PacketDirection& down,
+                                              std::span<const char> first_bytes = {});
+
+    // A flow that the kernel programs enter by themselves when the server answers (packet_dial.h): its slot.
+    // `up`: of the client's packets, on both legs. Nothing: no room.
+    std::optional<std::uint32_t> dial(const PacketFlow& flow, const packet_tuple& up,
+                                      std::span<const char> first_bytes, const PacketDialLeg& leg);
+    packet_guard_state dial_state(std::uint32_t slot) const;
+    // True: the flow is spliced. False: it was not, and will not be.
+    bool end_dial(std::uint32_t slot);
 
     // Whether a flow of the table, also one that is closing, has packets with this tuple. A connection of the
     // host itself with such a tuple would meet that flow: ask before connect().

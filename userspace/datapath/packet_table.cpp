@@ -19,6 +19,8 @@ namespace {
 
 // Of a full table, for each flow that is to be inserted.
 constexpr std::uint32_t closing_slots_tried = 4096;
+// Looking at all guards costs 0.1 ms: none is found again only after so long.
+constexpr std::uint64_t guards_full_ns = 10'000'000;
 
 flow_endpoint endpoint_of(const __u32 (&address)[4], __u16 port, bool is_v4) {
     flow_endpoint endpoint{};
@@ -75,11 +77,15 @@ PacketTable::PacketTable(const std::string& directory, Access access) {
     const int protection = access == Access::write ? PROT_READ | PROT_WRITE : PROT_READ;
     routes_ = map_fd("packet_routes");
     names_map_ = map_fd("packet_names");
+    held_legs_ = map_fd("held_legs");
     control_ =
         MappedArray<packet_control>(map_fd("packet_control"), 1, protection, directory + "/packet_control");
     flows_ = MappedArray<packet_flow>(map_fd("packet_flows"), control_->slots, protection,
                                       directory + "/packet_flows");
     if (access == Access::read) return;
+    guards_.emplace(MappedArray<packet_guard>(map_fd("packet_guards"), PACKET_GUARDS_MAX, protection,
+                                              directory + "/packet_guards"),
+                    &flows_[0]);
     clear_leftovers();
     names_.emplace(names_map_);
 }
@@ -113,11 +119,12 @@ void PacketTable::clear_leftovers() {
 }
 
 // A full table makes room for a new flow with one that is over and only waits for stragglers.
-std::optional<std::uint32_t> PacketTable::take_closing_slot() {
+std::optional<std::uint32_t> PacketTable::take_closing_slot(bool with_guard, std::uint64_t now_ns) {
     const std::uint32_t slots = control_->slots;
     for (std::uint32_t tried = 0; tried < std::min(slots, closing_slots_tried); ++tried) {
         const std::uint32_t slot = next_slot_;
         next_slot_ = next_slot_ + 1 < slots ? next_slot_ + 1 : 0;
+        if (with_guard && !guards_->is_free(slot, now_ns)) continue;
         std::atomic_ref state(flows_[slot].state);
         __u32 expected = PACKET_SLOT_closing;
         if (!state.compare_exchange_strong(expected, PACKET_SLOT_ending)) continue;
@@ -129,16 +136,21 @@ std::optional<std::uint32_t> PacketTable::take_closing_slot() {
     return std::nullopt;
 }
 
-std::optional<std::uint32_t> PacketTable::take_slot() {
+std::optional<std::uint32_t> PacketTable::take_slot(bool with_guard, std::uint64_t now_ns) {
     const std::uint32_t slots = control_->slots;
+    std::uint32_t guarded = 0;
+    if (with_guard && now_ns < guards_full_until_ns_) return std::nullopt;
     for (std::uint32_t tried = 0; tried < slots && control_->flows_inserted - control_->flows_ended < slots;
          ++tried) {
         const std::uint32_t slot = next_slot_;
         next_slot_ = next_slot_ + 1 < slots ? next_slot_ + 1 : 0;
-        if (std::atomic_ref(flows_[slot].state).load(std::memory_order_acquire) == PACKET_SLOT_free)
-            return slot;
+        if (std::atomic_ref(flows_[slot].state).load(std::memory_order_acquire) != PACKET_SLOT_free) continue;
+        if (!with_guard || guards_->is_free(slot, now_ns)) return slot;
+        if (++guarded < PACKET_GUARDS_MAX) continue;
+        guards_full_until_ns_ = now_ns + guards_full_ns;
+        return std::nullopt;
     }
-    return take_closing_slot();
+    return take_closing_slot(with_guard, now_ns);
 }
 
 std::uint16_t PacketTable::intern(std::string_view text) {
@@ -180,10 +192,10 @@ void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_
 }
 
 // 0, or an errno.
-int PacketTable::insert_route(std::uint32_t slot, const PacketDirection& direction, bool is_down,
+int PacketTable::insert_route(std::uint32_t slot, PacketDirection direction, __u32 flags,
                               std::uint64_t now_ns) {
-    packet_route route = direction.route;
-    route.is_down = is_down;
+    packet_route& route = direction.route;
+    route.flags |= flags;
     route.slot = slot;
     route.active_ns = now_ns;
     if (std::memcmp(&direction.arrives, &route.leaves, sizeof route.leaves) != 0)
@@ -191,23 +203,66 @@ int PacketTable::insert_route(std::uint32_t slot, const PacketDirection& directi
     return bpf_map_update_elem(routes_, &direction.arrives, &route, BPF_NOEXIST) == 0 ? 0 : errno;
 }
 
+// From the numbers of the two directions.
+void PacketTable::begin_guard(std::uint32_t slot, std::uint64_t id, const packet_route& up,
+                              const packet_route& down, std::span<const char> first_bytes,
+                              std::uint64_t now_ns) {
+    packet_guard& guard = guards_->begin(slot, id, first_bytes, now_ns);
+    guard.client_seq = down.ack_start - up.seq_delta;
+    guard.server_ack = down.ack_start + guard.bytes;
+    guard.server_seq = up.ack_start + up.ack_delta;
+    std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
+}
+
 std::expected<void, PacketRefusal> PacketTable::insert(const PacketFlow& flow, const PacketDirection& up,
-                                                       const PacketDirection& down) {
-    const auto slot = take_slot();
-    if (!slot) return std::unexpected(PacketRefusal::table_full);
+                                                       const PacketDirection& down,
+                                                       std::span<const char> first_bytes) {
     const std::uint64_t now_ns = monotonic_ns();
+    const auto slot = take_slot(!first_bytes.empty(), now_ns);
+    if (!slot && control_->flows_inserted - control_->flows_ended < control_->slots)
+        return std::unexpected(PacketRefusal::unguarded);
+    if (!slot) return std::unexpected(PacketRefusal::table_full);
     fill(*slot, flow, up.arrives, now_ns);
-    int error = insert_route(*slot, up, false, now_ns);
+    if (!first_bytes.empty()) begin_guard(*slot, flow.id, up.route, down.route, first_bytes, now_ns);
+    const __u32 flags = first_bytes.empty() ? 0 : PACKET_ROUTE_GUARDED;
+    PacketDirection back = down;
+    back.route.is_down = 1;
+    int error = insert_route(*slot, up, flags, now_ns);
     if (error == 0) {
-        error = insert_route(*slot, down, true, now_ns);
+        error = insert_route(*slot, back, flags, now_ns);
         if (error != 0) bpf_map_delete_elem(routes_, &up.arrives);
     }
     std::atomic_ref state(flows_[*slot].state);
     state.store(error == 0 ? PACKET_SLOT_live : PACKET_SLOT_free, std::memory_order_release);
     if (error == EEXIST) return std::unexpected(PacketRefusal::tuple_in_use);
     if (error != 0) return std::unexpected(PacketRefusal::failed);
-    ++control_->flows_inserted;
+    // The kernel programs count too.
+    std::atomic_ref(control_->flows_inserted).fetch_add(1, std::memory_order_relaxed);
     return {};
+}
+
+std::optional<std::uint32_t> PacketTable::dial(const PacketFlow& flow, const packet_tuple& up,
+                                               std::span<const char> first_bytes, const PacketDialLeg& leg) {
+    const std::uint64_t now_ns = monotonic_ns();
+    const auto slot = take_slot(true, now_ns);
+    if (!slot) return std::nullopt;
+    fill(*slot, flow, up, now_ns);
+    packet_guard& guard = guards_->begin(*slot, flow.id, first_bytes, now_ns);
+    guard.client = up;
+    guard.isn = leg.isn;
+    guard.clock = leg.clock;
+    guard.mss = leg.mss;
+    guards_->wait_for(*slot);
+    std::atomic_ref(guard.state).store(PACKET_GUARD_asked, std::memory_order_release);
+    return slot;
+}
+
+bool PacketTable::end_dial(std::uint32_t slot) {
+    if (guards_->stop_waiting(slot)) return true;
+    const packet_tuple answers = packet_reverse(flows_[slot].up);
+    bpf_map_delete_elem(held_legs_, &answers);
+    std::atomic_ref(flows_[slot].state).store(PACKET_SLOT_free, std::memory_order_release);
+    return false;
 }
 
 std::vector<flow_record> PacketTable::list() const {

@@ -5,6 +5,7 @@
 #include <expected>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "userspace/datapath/fd.h"
 #include "userspace/datapath/mapped_array.h"
 #include "userspace/datapath/packet_flow.h"
+#include "userspace/datapath/packet_guards.h"
 #include "userspace/datapath/packet_names.h"
 
 namespace sluice::datapath {
@@ -26,9 +28,13 @@ class PacketTable {
     // agent left half-made that was killed in insert().
     PacketTable(const std::string& directory, Access access);
 
-    // All or nothing.
+    // As of PacketSplice.
     std::expected<void, PacketRefusal> insert(const PacketFlow& flow, const PacketDirection& up,
-                                              const PacketDirection& down);
+                                              const PacketDirection& down, std::span<const char> first_bytes);
+    std::optional<std::uint32_t> dial(const PacketFlow& flow, const packet_tuple& up,
+                                      std::span<const char> first_bytes, const PacketDialLeg& leg);
+    packet_guard_state dial_state(std::uint32_t slot) const { return guards_->state(slot); }
+    bool end_dial(std::uint32_t slot);
 
     std::optional<packet_route> find_route(const packet_tuple& arrives) const;
     std::vector<flow_record> list() const;                // by id
@@ -44,20 +50,24 @@ class PacketTable {
     std::uint16_t intern(std::string_view text);
     void clear_leftovers();
     void erase_routes(const packet_tuple& up_key);
-    std::optional<std::uint32_t> take_slot();
-    std::optional<std::uint32_t> take_closing_slot();
+    std::optional<std::uint32_t> take_slot(bool with_guard, std::uint64_t now_ns);
+    std::optional<std::uint32_t> take_closing_slot(bool with_guard, std::uint64_t now_ns);
+    void begin_guard(std::uint32_t slot, std::uint64_t id, const packet_route& up, const packet_route& down,
+                     std::span<const char> first_bytes, std::uint64_t now_ns);
     void fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up, std::uint64_t now_ns);
-    int insert_route(std::uint32_t slot, const PacketDirection& direction, bool is_down,
-                     std::uint64_t now_ns);
+    int insert_route(std::uint32_t slot, PacketDirection direction, __u32 flags, std::uint64_t now_ns);
     std::optional<flow_record> record(const packet_flow& flow) const;
 
     std::map<std::string, Fd, std::less<>> maps_;
     int routes_ = -1;
     int names_map_ = -1;
+    int held_legs_ = -1;
     MappedArray<packet_flow> flows_;
     MappedArray<packet_control> control_;
-    std::optional<PacketNames> names_;  // with Access::write
+    std::optional<PacketNames> names_;  // with Access::write, as the following
+    std::optional<PacketGuards> guards_;
     std::uint32_t next_slot_ = 0;
+    std::uint64_t guards_full_until_ns_ = 0;
 };
 
 }  // namespace sluice::datapath

@@ -1,0 +1,184 @@
+#include "userspace/datapath/packet_dial.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <netinet/tcp.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <string>
+
+#include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/packet_guards.h"
+#include "userspace/datapath/packet_tuple.h"
+
+namespace sluice::datapath {
+namespace {
+
+constexpr std::uint8_t hops = 64;
+
+struct Syn {
+    tcphdr tcp{};
+    // MSS, SACK permitted, timestamps, NOP, window scale: the egress program knows this order, and fills
+    // them.
+    std::uint8_t options[PACKET_DIAL_SYN_BYTES - sizeof(tcphdr)] = {2, 4, 0, 0, 4, 2, 8, 10, 0, 0,
+                                                                    0, 0, 0, 0, 0, 0, 1, 3,  3, 0};
+};
+
+// SipHash-2-4 (Aumasson and Bernstein) of a tuple and its zero padding.
+class SipHash {
+  public:
+    explicit SipHash(const std::array<std::uint64_t, 2>& key)
+        : v_{key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d, key[0] ^ 0x6c7967656e657261,
+             key[1] ^ 0x7465646279746573} {}
+    void add(std::uint64_t word) {
+        v_[3] ^= word;
+        rounds(2);
+        v_[0] ^= word;
+    }
+    std::uint64_t finish() {
+        v_[2] ^= 0xff;
+        rounds(4);
+        return v_[0] ^ v_[1] ^ v_[2] ^ v_[3];
+    }
+
+  private:
+    void rounds(int count) {
+        for (int round = 0; round < count; ++round) {
+            half(0, 1, 13, 2, 3, 16);
+            half(2, 1, 17, 0, 3, 21);
+        }
+    }
+    void half(int a, int b, int turn_b, int c, int d, int turn_d) {
+        v_[a] += v_[b];
+        v_[c] += v_[d];
+        v_[b] = std::rotl(v_[b], turn_b) ^ v_[a];
+        v_[d] = std::rotl(v_[d], turn_d) ^ v_[c];
+        v_[a] = std::rotl(v_[a], 32);
+    }
+    std::array<std::uint64_t, 4> v_;
+};
+
+std::uint16_t tcp_sum(const packet_tuple& tuple, const void* tcp, std::size_t bytes, std::uint16_t mark) {
+    const std::size_t from = packet_is_v4(tuple) ? 3 : 0;
+    const std::array<std::uint16_t, 6> parts = {mark,
+                                                packet_sum(&tuple.source[from], (4 - from) * 4),
+                                                packet_sum(&tuple.destination[from], (4 - from) * 4),
+                                                htons(IPPROTO_TCP),
+                                                htons(static_cast<std::uint16_t>(bytes)),
+                                                packet_sum(tcp, bytes)};
+    return static_cast<std::uint16_t>(~packet_sum(parts.data(), sizeof parts));
+}
+
+iphdr network_v4(const packet_tuple& tuple, std::size_t tcp_bytes) {
+    iphdr ip{};
+    ip.version = 4;
+    ip.ihl = 5;
+    ip.tot_len = htons(static_cast<std::uint16_t>(sizeof ip + tcp_bytes));
+    ip.frag_off = htons(IP_DF);
+    ip.ttl = hops;
+    ip.protocol = IPPROTO_TCP;
+    ip.saddr = tuple.source[3];
+    ip.daddr = tuple.destination[3];
+    return ip;
+}
+
+ip6_hdr network_v6(const packet_tuple& tuple, std::size_t tcp_bytes) {
+    ip6_hdr ip{};
+    ip.ip6_flow = htonl(6u << 28);
+    ip.ip6_plen = htons(static_cast<std::uint16_t>(tcp_bytes));
+    ip.ip6_nxt = IPPROTO_TCP;
+    ip.ip6_hlim = hops;
+    std::memcpy(&ip.ip6_src, tuple.source, sizeof ip.ip6_src);
+    std::memcpy(&ip.ip6_dst, tuple.destination, sizeof ip.ip6_dst);
+    return ip;
+}
+
+std::uint64_t now_ns() {
+    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+}  // namespace
+
+PacketDials::PacketDials(PacketSplice& splice) : splice_(splice) {
+    for (const std::size_t family : {0, 1}) {
+        sockets_[family] =
+            Fd(::socket(family == 0 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+        socklen_t length = sizeof cookies_[family];
+        if (!sockets_[family] ||
+            ::getsockopt(sockets_[family].get(), SOL_SOCKET, SO_COOKIE, &cookies_[family], &length) != 0)
+            throw StateError(std::string("raw socket: ") + std::strerror(errno));
+    }
+    if (::getrandom(secret_.data(), sizeof secret_, 0) != sizeof secret_)
+        throw StateError(std::string("getrandom: ") + std::strerror(errno));
+}
+
+// RFC 6528: another secret for each tuple, plus a clock, so that a server in TIME_WAIT takes it for newer.
+std::uint32_t PacketDials::initial_sequence(const packet_tuple& client) const {
+    std::array<std::uint64_t, 5> words{};
+    static_assert(sizeof client <= sizeof words);
+    std::memcpy(words.data(), &client, sizeof client);
+    SipHash hash(secret_);
+    for (const std::uint64_t word : words)
+        hash.add(word);
+    return static_cast<std::uint32_t>(hash.finish() + now_ns() / 64);
+}
+
+std::optional<PacketDials::Dial> PacketDials::start(const PacketFlow& flow, const packet_tuple& client,
+                                                    std::span<const char> first_bytes, std::uint32_t clock,
+                                                    std::uint16_t mss) {
+    const std::uint32_t isn = initial_sequence(client);
+    const auto slot = splice_.dial(flow, client, first_bytes, {.isn = isn, .clock = clock, .mss = mss});
+    if (!slot) return std::nullopt;
+    send(client, *slot + 1, true);  // if it does not leave, nobody answers
+    return Dial{.slot = *slot, .isn = isn, .client = client};
+}
+
+bool PacketDials::is_over(const Dial& dial) const {
+    const packet_guard_state state = splice_.dial_state(dial.slot);
+    return state == PACKET_GUARD_failed || state == PACKET_GUARD_on || state == PACKET_GUARD_over;
+}
+
+bool PacketDials::end(const Dial& dial) {
+    const bool is_unanswered = splice_.dial_state(dial.slot) == PACKET_GUARD_sent;
+    if (splice_.end_dial(dial.slot)) return true;
+    if (is_unanswered) send(dial.client, dial.isn + 1, false);
+    return false;
+}
+
+bool PacketDials::send(const packet_tuple& client, std::uint32_t seq, bool is_syn) {
+    Syn syn;
+    const std::size_t tcp_bytes = is_syn ? sizeof syn : sizeof syn.tcp;
+    syn.tcp.source = client.source_port;
+    syn.tcp.dest = client.destination_port;
+    syn.tcp.seq = htonl(seq);
+    syn.tcp.doff = (tcp_bytes / 4) & 15;
+    syn.tcp.syn = is_syn;
+    syn.tcp.rst = !is_syn;
+    syn.tcp.check = tcp_sum(client, &syn, tcp_bytes, is_syn ? PACKET_DIAL_MARK : 0);
+    std::array<char, sizeof(ip6_hdr) + sizeof syn> packet{};
+    const bool v4 = packet_is_v4(client);
+    const std::size_t network_bytes = v4 ? sizeof(iphdr) : sizeof(ip6_hdr);
+    const iphdr ip_v4 = network_v4(client, tcp_bytes);
+    const ip6_hdr ip_v6 = network_v6(client, tcp_bytes);
+    std::memcpy(packet.data(), v4 ? static_cast<const void*>(&ip_v4) : &ip_v6, network_bytes);
+    std::memcpy(packet.data() + network_bytes, &syn, tcp_bytes);
+    sockaddr_in to_v4{};
+    to_v4.sin_family = AF_INET;
+    to_v4.sin_addr.s_addr = client.destination[3];
+    sockaddr_in6 to_v6{};
+    to_v6.sin6_family = AF_INET6;
+    std::memcpy(&to_v6.sin6_addr, client.destination, sizeof to_v6.sin6_addr);
+    const auto* const to =
+        v4 ? reinterpret_cast<const sockaddr*>(&to_v4) : reinterpret_cast<const sockaddr*>(&to_v6);
+    return ::sendto(sockets_[v4 ? 0 : 1].get(), packet.data(), network_bytes + tcp_bytes, MSG_DONTWAIT, to,
+                    v4 ? sizeof to_v4 : sizeof to_v6) >= 0;
+}
+
+}  // namespace sluice::datapath
