@@ -194,7 +194,7 @@ TEST_P(SpliceEnd, IdleFlowIsEndedOnBothSides) {
     const JsonRecord end = gateway.wait_for("end");
     EXPECT_EQ(end.text("end"), "idle_timeout");
     EXPECT_GE(end.number("total_ms"), 1'000u);
-    EXPECT_LT(end.number("total_ms"), 4'000u);
+    EXPECT_LT(end.number("total_ms"), 10'000u);
 }
 
 TEST_P(SpliceEnd, BusyFlowOutlivesTheIdleTimeout) {
