@@ -102,7 +102,8 @@ struct hold_control {
 };
 
 /* The TCP header of such a SYN, with these options: MSS, SACK permitted, timestamps, NOP, window scale. Its
- * sequence number is 1 + the slot of the flow. */
+ * TSval is the slot of the flow; its sequence number is the leg's already, so that connection tracking, which
+ * sees it before the egress program, takes the RST after it for the end of that. */
 #define PACKET_DIAL_SYN_BYTES 40
 /* Its checksum counts this too, in memory's byte order, and so is wrong until the egress program has seen to
  * it: a copy that comes past that (nftables' dup, an interface that appeared just now) reaches no server. */

@@ -19,6 +19,7 @@
 #include "packet_translate.h"
 
 #define PACKET_ECN_SETUP 0xc0
+#define PACKET_DIAL_SLOT_AT 28 /* TSval's place in the SYN */
 #define PACKET_PSH 0x08
 #define PACKET_HOPS 64
 #define PACKET_NOPS 0x01010101
@@ -81,7 +82,6 @@ static __noinline int packet_dial_write(struct __sk_buff* skb, const struct pack
     union packet_dial_header after = {};
     if (!leg || bpf_skb_load_bytes(skb, packet->l4, &after, PACKET_DIAL_SYN_BYTES)) return -1;
     const __u32 before = (__u32)bpf_csum_diff(after.words, PACKET_DIAL_SYN_BYTES, NULL, 0, 0);
-    after.words[1] = bpf_htonl(leg->local_isn);
     if (leg->options & LEG_ECN) after.bytes[13] |= PACKET_ECN_SETUP;
     after.halves[7] = bpf_htons(window > 0xffff ? 0xffff : window);
     after.halves[11] = bpf_htons(leg->local_mss);
@@ -109,8 +109,12 @@ static __noinline int packet_dial_send(struct __sk_buff* skb, const struct packe
     const __u64 cookie = bpf_get_socket_cookie(skb);
     if (!control || !cookie || (control->dial_sockets[0] != cookie && control->dial_sockets[1] != cookie))
         return PACKET_PASSES;
-    struct packet_guard* guard = packet_guard_of(packet->seq - 1);
-    if (!guard || packet->tcp_bytes != PACKET_DIAL_SYN_BYTES ||
+    __be32 slot = 0;
+    if (packet->tcp_bytes != PACKET_DIAL_SYN_BYTES ||
+        bpf_skb_load_bytes(skb, packet->l4 + PACKET_DIAL_SLOT_AT, &slot, sizeof(slot)))
+        return TC_ACT_SHOT;
+    struct packet_guard* guard = packet_guard_of(bpf_ntohl(slot));
+    if (!guard || guard->isn != packet->seq ||
         !packet_guard_moves(guard, PACKET_GUARD_asked, PACKET_GUARD_sent))
         return TC_ACT_SHOT;
     const struct held_leg* client = bpf_map_lookup_elem(&held_legs, &guard->client);

@@ -136,6 +136,20 @@ TEST_F(PacketDial, ALostSynCostsLittle) {
     EXPECT_LT(std::chrono::steady_clock::now() - began, 800ms) << "not a second, the kernel's first timeout";
 }
 
+// Connection tracking has seen the dial's SYN, and must not find that of the socket out of order.
+TEST_F(PacketDial, AFirewallThatDropsWhatIsInvalidLetsTheSocketConnect) {
+    must_run(lab_.gateway(),
+             "table inet fw { chain out { type filter hook output priority 0; ct state invalid drop; }; }");
+    for (int i = 0; i < 6; ++i) {
+        meet();
+        wall(lab_.server(), "tcp flags & (fin | syn | rst | ack) == syn quota until 60 bytes drop");
+        const auto began = std::chrono::steady_clock::now();
+        expect_echo(lab_, "first try lost");
+        EXPECT_LT(std::chrono::steady_clock::now() - began, 800ms);
+        must_run(lab_.server(), "flush ruleset");
+    }
+}
+
 // The server has heard of the connection then, and would mistake the socket's SYN.
 TEST_F(PacketDial, ALostAnswerCostsLittle) {
     meet();

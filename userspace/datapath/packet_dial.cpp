@@ -136,7 +136,7 @@ std::optional<PacketDials::Dial> PacketDials::start(const PacketFlow& flow, cons
     const std::uint32_t isn = initial_sequence(client);
     const auto slot = splice_.dial(flow, client, first_bytes, {.isn = isn, .clock = clock, .mss = mss});
     if (!slot) return std::nullopt;
-    send(client, *slot + 1, true);  // if it does not leave, nobody answers
+    send(client, isn, *slot, true);  // if it does not leave, nobody answers
     return Dial{.slot = *slot, .isn = isn, .client = client};
 }
 
@@ -146,14 +146,16 @@ bool PacketDials::is_over(const Dial& dial) const {
 }
 
 bool PacketDials::end(const Dial& dial) {
-    const bool is_unanswered = splice_.dial_state(dial.slot) == PACKET_GUARD_sent;
     if (splice_.end_dial(dial.slot)) return true;
-    if (is_unanswered) send(dial.client, dial.isn + 1, false);
+    // For connection tracking too, which would find the socket's SYN out of order.
+    send(dial.client, dial.isn + 1, 0, false);
     return false;
 }
 
-bool PacketDials::send(const packet_tuple& client, std::uint32_t seq, bool is_syn) {
+bool PacketDials::send(const packet_tuple& client, std::uint32_t seq, std::uint32_t slot, bool is_syn) {
     Syn syn;
+    const std::uint32_t tsval = htonl(slot);
+    std::memcpy(&syn.options[8], &tsval, sizeof tsval);
     const std::size_t tcp_bytes = is_syn ? sizeof syn : sizeof syn.tcp;
     syn.tcp.source = client.source_port;
     syn.tcp.dest = client.destination_port;

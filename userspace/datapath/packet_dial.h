@@ -35,7 +35,7 @@ class PacketDials {
 
   private:
     std::uint32_t initial_sequence(const packet_tuple& client) const;
-    bool send(const packet_tuple& client, std::uint32_t seq, bool is_syn);
+    bool send(const packet_tuple& client, std::uint32_t seq, std::uint32_t slot, bool is_syn);
 
     PacketSplice& splice_;
     std::array<Fd, 2> sockets_;  // IPv4, IPv6
