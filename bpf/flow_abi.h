@@ -14,27 +14,27 @@
 #define FLOW_ABI_VERSION 3
 
 /* Why a flow ended. `live`: it has not. */
-#define FLOW_END_LIST(X)                                                                   \
-    X(live)                                                                                \
-    X(closed)               /* both sides finished */                                      \
-    X(client_reset)         /* the client sent RST, or vanished after the splice began */  \
-    X(server_reset)         /* the server did */                                           \
-    X(client_gone)          /* the client left before a verdict was carried out */         \
-    X(denied)               /* by a rule or the default */                                 \
-    X(hello_malformed)      /* denied: a ClientHello that contradicts itself */            \
-    X(hello_incomplete)     /* denied: half a ClientHello, then silence or FIN */          \
-    X(hello_too_long)       /* denied: a ClientHello longer than hello_bytes_max */        \
-    X(upstream_refused)     /* the server answered the SYN with RST */                     \
-    X(upstream_unreachable) /* no route, or ICMP unreachable */                            \
-    X(upstream_timeout)     /* no answer within connect_ms */                              \
-    X(upstream_failed)      /* any other error of the upstream socket before the splice */ \
-    X(idle_timeout)         /* no byte either way for idle_s */                            \
-    X(half_close_timeout)   /* one side finished, the other silent for half_close_s */     \
-    X(killed)               /* `sluice flows kill` */                                      \
-    X(flow_limit)           /* refused: limits.flows reached */                            \
-    X(descriptor_limit)     /* refused: no file descriptors left for it */                 \
-    X(not_redirected)       /* somebody connected to the agent's own port */               \
-    X(stopped)              /* the agent stopped */                                        \
+#define FLOW_END_LIST(X)                                                                                  \
+    X(live)                                                                                               \
+    X(closed)               /* both sides finished */                                                     \
+    X(client_reset)         /* the client sent RST, or vanished after the splice began */                 \
+    X(server_reset)         /* the server did */                                                          \
+    X(client_gone)          /* the client left before a verdict was carried out */                        \
+    X(denied)               /* by a rule or the default */                                                \
+    X(hello_malformed)      /* denied: a ClientHello that contradicts itself */                           \
+    X(hello_incomplete)     /* denied: half a ClientHello, then silence or FIN */                         \
+    X(hello_too_long)       /* denied: a ClientHello longer than hello_bytes_max */                       \
+    X(upstream_refused)     /* the server answered the SYN with RST */                                    \
+    X(upstream_unreachable) /* no route, or ICMP unreachable */                                           \
+    X(upstream_timeout)     /* no answer within connect_ms */                                             \
+    X(upstream_failed)      /* any other error of the upstream socket before the splice */                \
+    X(idle_timeout)         /* no byte either way for idle_s */                                           \
+    X(half_close_timeout)   /* one side finished, the other silent for half_close_s */                    \
+    X(killed)               /* `sluice flows kill` */                                                     \
+    X(flow_limit)           /* refused: limits.flows reached */                                           \
+    X(descriptor_limit)     /* refused: no file descriptors left for it */                                \
+    X(not_redirected)       /* somebody connected to the agent's own port */                              \
+    X(stopped)              /* the agent stopped */                                                       \
     X(splice_failed)        /* the kernel's account of the bytes does not add up: reset, not corrupted */ \
     X(policy_changed)       /* a reload ended it: `on_reload` */
 

@@ -14,7 +14,7 @@
 #include "hold_abi.h"
 #include "packet_bounce.h"
 #include "packet_checksum.h"
-#include "packet_hold.h"
+#include "packet_leg.h"
 #include "packet_maps.h"
 #include "packet_translate.h"
 
