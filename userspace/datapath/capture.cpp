@@ -6,7 +6,6 @@
 #include <bit>
 #include <set>
 #include <string_view>
-#include <tuple>
 
 #include "bpf/hold_abi.h"
 #include "userspace/datapath/nft.h"
@@ -155,23 +154,37 @@ std::string clients_chain(const CaptureConfig& config) {
     return chain + quic_rejects(config) + "    }\n";
 }
 
+// How a family of addresses is called in rules.
+struct LocalFamily {
+    std::string set;
+    std::string family;
+    std::string prefix;
+    std::string type;
+};
+
+std::string local_set(const LocalFamily& of, std::uint32_t idle_s) {
+    return "    set " + of.set + " {\n        type " + of.type + " . inet_service . " + of.type +
+           " . inet_service\n        flags dynamic, timeout\n        size 1048576\n        timeout " +
+           std::to_string(idle_s) + "s\n    }\n";
+}
+
+std::string local_rules(const LocalFamily& of, const std::string& ports, const std::string& set_mark) {
+    const std::string key = of.prefix + " saddr . tcp sport . " + of.prefix + " daddr . tcp dport";
+    const std::string remember = " update @" + of.set + " { " + key + " }" + set_mark + " accept\n";
+    return "        tcp flags & (syn | ack) == syn" + ports + " meta nfproto " + of.family + remember +
+           "        " + key + " @" + of.set + remember;
+}
+
 // The gateway's own clients. A SYN that finds no room in the set goes nowhere.
 std::string local_clients(const CaptureConfig& config, const std::string& set_mark) {
     if (!config.local) return {};
     const std::string ports = config.ports.empty() ? "" : " tcp dport @ports";
     std::string text;
     std::string rules = exclusions(config) + for_the_gateway;
-    for (const auto& [set, family, prefix, type] : {std::tuple("local_v4", "ipv4", "ip", "ipv4_addr"),
-                                                    std::tuple("local_v6", "ipv6", "ip6", "ipv6_addr")}) {
-        text += "    set " + std::string(set) + " {\n        type " + type + " . inet_service . " + type +
-                " . inet_service\n        flags dynamic, timeout\n        size 1048576\n        timeout " +
-                std::to_string(config.local_idle_s) + "s\n    }\n";
-        const std::string key = std::string(prefix) + " saddr . tcp sport . " + prefix + " daddr . tcp dport";
-        const std::string remember =
-            " update @" + std::string(set) + " { " + key + " }" + set_mark + " accept";
-        rules +=
-            "        tcp flags & (syn | ack) == syn" + ports + " meta nfproto " + family + remember + "\n";
-        rules += "        " + key + " @" + set + remember + "\n";
+    for (const LocalFamily& of : {LocalFamily{"local_v4", "ipv4", "ip", "ipv4_addr"},
+                                  LocalFamily{"local_v6", "ipv6", "ip6", "ipv6_addr"}}) {
+        text += local_set(of, config.local_idle_s);
+        rules += local_rules(of, ports, set_mark);
     }
     rules +=
         "        tcp flags & (syn | ack) == syn" + ports + " counter drop comment \"fail closed: no room\"\n";

@@ -116,7 +116,7 @@ PacketSkeleton load_packet_splice(const std::string& directory, std::uint32_t fl
     bpf_map__set_max_entries(skeleton->maps.packet_flows, slots);
     for (const std::string& name : map_names(*skeleton)) {
         bpf_map* const map = bpf_object__find_map_by_name(skeleton->obj, name.c_str());
-        bpf_map__set_pin_path(map, (directory + "/" + name).c_str());
+        bpf_map__set_pin_path(map, (std::filesystem::path(directory) / name).c_str());
     }
     if (const int error = packet_splice__load(skeleton.get()); error != 0)
         fail("loading the packet splice into " + directory, -error);
