@@ -125,6 +125,8 @@ TEST_F(Commands, FlowsWorksWhileTheAgentIsDown) {
         return;
     }
     ASSERT_EQ(gateway_.flows().size(), 2u);  // nobody carries them
+    EXPECT_EQ(JsonRecord::parse(gateway_.sluice({"status", "--json"}).out).number("flows_live"), 2u);
+    EXPECT_NE(gateway_.sluice({"status"}).out.find("they need no agent"), std::string::npos);
     plain_.send("still here");
     EXPECT_EQ(plain_.receive_exactly(10), "still here");
     const Finished kill = gateway_.sluice({"flows", "kill", gateway_.flows({"port=443"}).at(0).text("id")});

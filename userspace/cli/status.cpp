@@ -5,6 +5,7 @@
 
 #include "userspace/cli/commands.h"
 #include "userspace/cli/flow_view.h"
+#include "userspace/cli/live_flows.h"
 #include "userspace/datapath/capture_watch.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/text/json.h"
@@ -48,7 +49,7 @@ void print_json(const agent_record& agent, bool running) {
         object.add("sockmap_test", agent.sockmap_test);
         object.add("policy_rules", agent.policy_rules);
         object.add("policy_reloads", agent.policy_reloads);
-        object.add("flows_live", running ? agent.flows_live : 0);
+        object.add("flows_live", agent.flows_live);
         object.add("flows_max", agent.flows_live_max);
         object.add("sockets_open", running ? agent.sockets_open : 0);
         object.add("sockets_max", agent.sockets_max);
@@ -81,8 +82,11 @@ void print_text(const agent_record& agent, bool running) {
     line("policy",
          fmt::format("{} rule{}, reloaded {} time{}", agent.policy_rules, plural(agent.policy_rules),
                      agent.policy_reloads, plural(agent.policy_reloads)));
-    line("flows", fmt::format("{} live of at most {}, {} accepted", running ? agent.flows_live : 0,
-                              agent.flows_live_max, agent.flows_accepted));
+    line("flows",
+         fmt::format(
+             "{} live of at most {}, {} accepted{}", agent.flows_live, agent.flows_live_max,
+             agent.flows_accepted,
+             !running && agent.flows_live > 0 ? "; they need no agent, and sluice remove ends them" : ""));
     line("sockets", fmt::format("{} open of at most {} (the descriptor limit)",
                                 running ? agent.sockets_open : 0, agent.sockets_max));
     line("bytes", fmt::format("{} up, {} down, of flows that ended", human_bytes(agent.bytes_up),
@@ -102,9 +106,11 @@ void add_status(CLI::App& app, const std::string& state_directory, int& exit_cod
     CLI::App* status = app.add_subcommand("status", "the agent, its totals, its splice modes");
     status->add_flag("--json", *json, "one JSON object");
     status->callback([json, &state_directory, &exit_code] {
-        const auto table = datapath::FlowTable::open(state_directory);
-        const agent_record agent = table.read_agent();
-        const bool running = table.agent_is_running();
+        const LiveTables tables(state_directory);
+        agent_record agent = tables.carried.read_agent();
+        // One that has written nothing yet is starting.
+        const bool running = tables.carried.agent_is_running() && agent.pid != 0;
+        if (!running) agent.flows_live = tables.packets ? tables.packets->size() : 0;
         *json ? print_json(agent, running) : print_text(agent, running);
         exit_code = running ? 0 : 3;  // as of LSB: the program is not running
     });
