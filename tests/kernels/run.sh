@@ -14,7 +14,7 @@ SERIES=(6.1 6.12)  # of Debian 12; and of Debian 13, which Debian 12 has too
 TOOLS=(sh cat sleep stty mount modprobe ip tc nft sysctl)
 MODULES=(net lib crypto drivers/net/veth drivers/net/tun)  # folders and files below the package's kernel/
 CACHE=build/kernels
-TIME_LIMIT_S=300  # for all; some 40 s are usual
+TIME_LIMIT_S=900  # for all; two minutes are usual
 
 fail() {
     echo "kernels: $*" >&2
