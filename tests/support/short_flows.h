@@ -13,7 +13,7 @@ unsigned run_short_flows(const Lab& lab, std::uint16_t port, unsigned flows);
 
 // What the stacks of both ends have dropped or answered because it did not fit its connection, by nstat's
 // names. Empty: nothing, as with plain forwarding.
-// Counters of at most `tolerated` are left out.
-std::string misfits(const Lab& lab, std::uint64_t tolerated = 0);
+// `refused_max`: so many SYNs the server may have refused in TIME_WAIT for their timestamps.
+std::string misfits(const Lab& lab, std::uint64_t refused_max = 0);
 
 }  // namespace sluice::test
