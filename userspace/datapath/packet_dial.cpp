@@ -15,13 +15,11 @@
 #include <string>
 
 #include "userspace/datapath/flow_table.h"
-#include "userspace/datapath/packet_guards.h"
+#include "userspace/datapath/packet_headers.h"
 #include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::datapath {
 namespace {
-
-constexpr std::uint8_t hops = 64;
 
 struct Syn {
     tcphdr tcp{};
@@ -64,41 +62,6 @@ class SipHash {
     }
     std::array<std::uint64_t, 4> v_;
 };
-
-std::uint16_t tcp_sum(const packet_tuple& tuple, const void* tcp, std::size_t bytes, std::uint16_t mark) {
-    const std::size_t from = packet_is_v4(tuple) ? 3 : 0;
-    const std::array<std::uint16_t, 6> parts = {mark,
-                                                packet_sum(&tuple.source[from], (4 - from) * 4),
-                                                packet_sum(&tuple.destination[from], (4 - from) * 4),
-                                                htons(IPPROTO_TCP),
-                                                htons(static_cast<std::uint16_t>(bytes)),
-                                                packet_sum(tcp, bytes)};
-    return static_cast<std::uint16_t>(~packet_sum(parts.data(), sizeof parts));
-}
-
-iphdr network_v4(const packet_tuple& tuple, std::size_t tcp_bytes) {
-    iphdr ip{};
-    ip.version = 4;
-    ip.ihl = 5;
-    ip.tot_len = htons(static_cast<std::uint16_t>(sizeof ip + tcp_bytes));
-    ip.frag_off = htons(IP_DF);
-    ip.ttl = hops;
-    ip.protocol = IPPROTO_TCP;
-    ip.saddr = tuple.source[3];
-    ip.daddr = tuple.destination[3];
-    return ip;
-}
-
-ip6_hdr network_v6(const packet_tuple& tuple, std::size_t tcp_bytes) {
-    ip6_hdr ip{};
-    ip.ip6_flow = htonl(6u << 28);
-    ip.ip6_plen = htons(static_cast<std::uint16_t>(tcp_bytes));
-    ip.ip6_nxt = IPPROTO_TCP;
-    ip.ip6_hlim = hops;
-    std::memcpy(&ip.ip6_src, tuple.source, sizeof ip.ip6_src);
-    std::memcpy(&ip.ip6_dst, tuple.destination, sizeof ip.ip6_dst);
-    return ip;
-}
 
 std::uint64_t now_ns() {
     return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
@@ -163,24 +126,18 @@ bool PacketDials::send(const packet_tuple& client, std::uint32_t seq, std::uint3
     syn.tcp.doff = (tcp_bytes / 4) & 15;
     syn.tcp.syn = is_syn;
     syn.tcp.rst = !is_syn;
-    syn.tcp.check = tcp_sum(client, &syn, tcp_bytes, is_syn ? PACKET_DIAL_MARK : 0);
+    const std::array<std::uint16_t, 3> sums = {is_syn ? std::uint16_t{PACKET_DIAL_MARK} : std::uint16_t{0},
+                                               pseudo_header_sum(client, tcp_bytes),
+                                               packet_sum(&syn, tcp_bytes)};
+    syn.tcp.check = static_cast<std::uint16_t>(~packet_sum(sums.data(), sizeof sums));
     std::array<char, sizeof(ip6_hdr) + sizeof syn> packet{};
     const bool v4 = packet_is_v4(client);
     const std::size_t network_bytes = v4 ? sizeof(iphdr) : sizeof(ip6_hdr);
-    const iphdr ip_v4 = network_v4(client, tcp_bytes);
-    const ip6_hdr ip_v6 = network_v6(client, tcp_bytes);
+    const iphdr ip_v4 = ipv4_header(client, tcp_bytes);
+    const ip6_hdr ip_v6 = ipv6_header(client, tcp_bytes);
     std::memcpy(packet.data(), v4 ? static_cast<const void*>(&ip_v4) : &ip_v6, network_bytes);
     std::memcpy(packet.data() + network_bytes, &syn, tcp_bytes);
-    sockaddr_in to_v4{};
-    to_v4.sin_family = AF_INET;
-    to_v4.sin_addr.s_addr = client.destination[3];
-    sockaddr_in6 to_v6{};
-    to_v6.sin6_family = AF_INET6;
-    std::memcpy(&to_v6.sin6_addr, client.destination, sizeof to_v6.sin6_addr);
-    const auto* const to =
-        v4 ? reinterpret_cast<const sockaddr*>(&to_v4) : reinterpret_cast<const sockaddr*>(&to_v6);
-    return ::sendto(sockets_[v4 ? 0 : 1].get(), packet.data(), network_bytes + tcp_bytes, MSG_DONTWAIT, to,
-                    v4 ? sizeof to_v4 : sizeof to_v6) >= 0;
+    return send_raw(sockets_[v4 ? 0 : 1].get(), client, packet.data(), network_bytes + tcp_bytes);
 }
 
 }  // namespace sluice::datapath

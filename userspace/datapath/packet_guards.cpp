@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "userspace/datapath/packet_headers.h"
+
 namespace sluice::datapath {
 namespace {
 
@@ -69,20 +71,6 @@ bool PacketGuards::give_up(std::uint32_t slot) {
         is_spliced = seen == PACKET_GUARD_on || seen == PACKET_GUARD_over;
     } while (!is_spliced && !state.compare_exchange_weak(seen, PACKET_GUARD_free));
     return is_spliced;
-}
-
-std::uint16_t packet_sum(const void* bytes, std::size_t size) {
-    std::uint64_t sum = 0;
-    std::size_t at = 0;
-    for (; at + 2 <= size; at += 2) {
-        std::uint16_t word = 0;
-        std::memcpy(&word, static_cast<const char*>(bytes) + at, sizeof word);
-        sum += word;
-    }
-    if (at < size) sum += static_cast<const unsigned char*>(bytes)[at];
-    while (sum >> 16 != 0)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(sum);
 }
 
 }  // namespace sluice::datapath

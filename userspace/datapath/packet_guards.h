@@ -40,7 +40,4 @@ class PacketGuards {
     std::vector<char> waited_for_;
 };
 
-// Of bytes as 16-bit words in memory, the last one filled up with 0: in one's complement.
-std::uint16_t packet_sum(const void* bytes, std::size_t size);
-
 }  // namespace sluice::datapath

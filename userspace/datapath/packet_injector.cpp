@@ -17,11 +17,11 @@
 #include <cstring>
 
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/packet_headers.h"
+#include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::datapath {
 namespace {
-
-constexpr std::uint8_t hops = 64;
 
 // struct virtio_net_hdr of linux/virtio_net.h, which is no C++; packet(7), PACKET_VNET_HDR.
 struct Offload {
@@ -59,57 +59,7 @@ struct [[gnu::packed]] Timestamps {
     std::uint32_t tsecr = 0;
 };
 
-bool is_v4(const packet_tuple& tuple) {
-    return tuple.source[0] == 0 && tuple.source[1] == 0 && tuple.source[2] == htonl(0xffff);
-}
-
-std::uint16_t fold(std::uint64_t sum) {
-    while (sum >> 16 != 0)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(sum);
-}
-
-std::uint64_t sum_of(const void* bytes, std::size_t size) {
-    std::uint64_t sum = 0;
-    for (std::size_t at = 0; at + 1 < size; at += 2) {
-        std::uint16_t word = 0;
-        std::memcpy(&word, static_cast<const char*>(bytes) + at, sizeof word);
-        sum += word;
-    }
-    return sum;
-}
-
-void write_v4(iphdr& ip, const packet_tuple& tuple, std::size_t l4_bytes) {
-    ip.version = 4;
-    ip.ihl = 5;
-    ip.ttl = hops;
-    ip.protocol = IPPROTO_TCP;
-    ip.frag_off = htons(IP_DF);
-    ip.tot_len = htons(static_cast<std::uint16_t>(sizeof ip + l4_bytes));
-    ip.saddr = tuple.source[3];
-    ip.daddr = tuple.destination[3];
-    ip.check = static_cast<std::uint16_t>(~fold(sum_of(&ip, sizeof ip)));
-}
-
-void write_v6(ip6_hdr& ip, const packet_tuple& tuple, std::size_t l4_bytes) {
-    ip.ip6_flow = htonl(6u << 28);
-    ip.ip6_plen = htons(static_cast<std::uint16_t>(l4_bytes));
-    ip.ip6_nxt = IPPROTO_TCP;
-    ip.ip6_hlim = hops;
-    std::memcpy(&ip.ip6_src, tuple.source, sizeof ip.ip6_src);
-    std::memcpy(&ip.ip6_dst, tuple.destination, sizeof ip.ip6_dst);
-}
-
-// The kernel, or the device, adds the rest of the checksum: of the pseudo header only.
-std::uint16_t pseudo_sum(const packet_tuple& tuple, bool v4, std::size_t l4_bytes) {
-    const std::size_t from = v4 ? 3 : 0;
-    const std::uint64_t addresses =
-        sum_of(&tuple.source[from], (4 - from) * 4) + sum_of(&tuple.destination[from], (4 - from) * 4);
-    return fold(addresses + htons(IPPROTO_TCP) + htons(static_cast<std::uint16_t>(l4_bytes)));
-}
-
-void write_tcp(tcphdr& tcp, const InjectedSegment& segment, std::size_t l4_bytes, std::size_t payload_bytes,
-               bool v4) {
+void write_tcp(tcphdr& tcp, const InjectedSegment& segment, std::size_t l4_bytes, std::size_t payload_bytes) {
     tcp.source = segment.tuple.source_port;
     tcp.dest = segment.tuple.destination_port;
     tcp.seq = htonl(segment.seq);
@@ -119,7 +69,8 @@ void write_tcp(tcphdr& tcp, const InjectedSegment& segment, std::size_t l4_bytes
     tcp.psh = payload_bytes > 0;
     tcp.fin = segment.fin;
     tcp.window = htons(segment.window);
-    tcp.check = pseudo_sum(segment.tuple, v4, l4_bytes);
+    // The kernel, or the device, adds the rest.
+    tcp.check = pseudo_header_sum(segment.tuple, l4_bytes);
 }
 
 }  // namespace
@@ -139,20 +90,22 @@ PacketInjector::PacketInjector() : socket_(::socket(AF_PACKET, SOCK_RAW | SOCK_C
 
 bool PacketInjector::inject(const InjectedSegment& segment, std::span<const char> payload) {
     if (payload.size() > payload_bytes_max) return false;
-    const bool v4 = is_v4(segment.tuple);
+    const bool v4 = packet_is_v4(segment.tuple);
     const std::size_t tcp_bytes = sizeof(tcphdr) + (segment.timestamps ? sizeof(Timestamps) : 0);
     const std::size_t l4_bytes = tcp_bytes + payload.size();
     Headers headers;
     auto& offload = headers.add<Offload>();
     headers.add<ethhdr>().h_proto = htons(v4 ? ETH_P_IP : ETH_P_IPV6);
     if (v4) {
-        write_v4(headers.add<iphdr>(), segment.tuple, l4_bytes);
+        auto& ip = headers.add<iphdr>();
+        ip = ipv4_header(segment.tuple, l4_bytes);
+        ip.check = static_cast<std::uint16_t>(~packet_sum(&ip, sizeof ip));
     } else {
-        write_v6(headers.add<ip6_hdr>(), segment.tuple, l4_bytes);
+        headers.add<ip6_hdr>() = ipv6_header(segment.tuple, l4_bytes);
     }
     offload.csum_start = static_cast<std::uint16_t>(headers.size() - sizeof offload);
     offload.csum_offset = offsetof(tcphdr, check);
-    write_tcp(headers.add<tcphdr>(), segment, l4_bytes, payload.size(), v4);
+    write_tcp(headers.add<tcphdr>(), segment, l4_bytes, payload.size());
     if (segment.timestamps) {
         auto& timestamps = headers.add<Timestamps>();
         timestamps.tsval = htonl(segment.tsval);
