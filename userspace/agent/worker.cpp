@@ -204,11 +204,12 @@ void Worker::forget(Flow& flow) {
 
 // It lives on in the packet splice, which lists it and says how it ends.
 bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
-    if (!flow.delivered && splices_packets(flow)) {
+    if (!splices_packets(flow)) return false;
+    if (!flow.delivered) {
         flow.reason = SPLICE_REASON_undelivered;
         release(flow);
+        return false;
     }
-    if (!flow.delivered || !splices_packets(flow)) return false;
     const auto leg = splice_.take_as_packets(flow, client, server);
     if (!leg) return false;
     dialling_.learn(flow, *leg);
