@@ -14,6 +14,7 @@
 #include "hold_abi.h"
 #include "packet_bounce.h"
 #include "packet_checksum.h"
+#include "packet_handover.h"
 #include "packet_leg.h"
 #include "packet_maps.h"
 #include "packet_translate.h"
@@ -130,38 +131,16 @@ static __noinline int packet_dial_send(struct __sk_buff* skb, const struct packe
     return TC_ACT_SHOT;
 }
 
-/* What to add to a timestamp of clock `from`; each is known by one reading and when it was taken.
- * Milliseconds. */
-static __always_inline __u32 packet_clock_delta(__u32 from, __u64 from_ns, __u32 to, __u64 to_ns) {
-    const __u32 between =
-        to_ns >= from_ns ? (__u32)((to_ns - from_ns) / NS_PER_MS) : -(__u32)((from_ns - to_ns) / NS_PER_MS);
-    return to - from - between;
-}
-
-/* As direction() in userspace/datapath/packet_hold.cpp. */
 static __noinline int packet_dial_route(const struct held_leg* from, const struct held_leg* to,
                                         const struct packet_tuple* arrives, const struct packet_tuple* other,
                                         __u32 slot) {
     if (!from || !to || !arrives || !other) return -1;
     struct packet_route route = {.leaves = packet_tuple_reverse(other)};
-    route.seq_delta = to->local_isn - from->peer_isn;
-    route.ack_delta = to->peer_isn - from->local_isn;
-    route.tsval_delta =
-        packet_clock_delta(from->peer_tsval, from->peer_tsval_ns, to->local_tsval, to->local_tsval_ns);
-    route.tsecr_delta =
-        packet_clock_delta(from->local_tsval, from->local_tsval_ns, to->peer_tsval, to->peer_tsval_ns);
-    route.tsval_floor = to->local_tsval;
-    route.tsecr_floor = to->peer_tsval;
-    route.ifindex = to->ifindex;
-    route.scale_from = from->peer_scale;
-    route.scale_to = to->local_scale;
+    handover_route(&route, from, to);
     route.is_down = from->is_upstream;
     route.packets = !from->is_upstream; /* the first bytes */
     route.flags = PACKET_ROUTE_GUARDED;
     route.slot = slot;
-    route.ack_start = from->local_isn + 1;
-    route.ack = from->peer_ack;
-    route.seq_next = from->peer_next;
     route.active_ns = bpf_ktime_get_ns();
     return (int)bpf_map_update_elem(&packet_routes, arrives, &route, BPF_NOEXIST);
 }

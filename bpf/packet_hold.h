@@ -17,6 +17,7 @@
 #include "packet_cookie.h"
 #include "packet_dial.h"
 #include "packet_leg.h"
+#include "packet_maps.h"
 #include "packet_parse.h"
 
 /* What is read of the kernel's structures (include/net/request_sock.h, inet_sock.h, linux/tcp.h). */
@@ -149,7 +150,7 @@ static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet*
     if (!sk) return PACKET_PASSES;
     if (sk->protocol == IPPROTO_RAW) return packet_dial_send(skb, packet, key);
     const struct packet_tuple expected = hold_expected(sk);
-    struct packet_tuple downstream = hold_reverse(&expected);
+    struct packet_tuple downstream = packet_tuple_reverse(&expected);
     const struct packet_tuple* announced = bpf_sk_storage_get(&held_dials, sk, NULL, 0);
     if (announced) downstream = *announced;
     const struct held_leg* client = bpf_map_lookup_elem(&held_legs, &downstream);
@@ -260,7 +261,7 @@ static __always_inline int hold_leave(struct __sk_buff* skb, const struct packet
 /* A packet of one of this host's own sockets, at egress. Not on loopback, which carries what the agent
  * injects on behalf of the peers. */
 static __always_inline int packet_hold_egress(struct __sk_buff* skb, const struct packet* packet) {
-    const struct packet_tuple key = hold_reverse(&packet->tuple);
+    const struct packet_tuple key = packet_tuple_reverse(&packet->tuple);
     if (packet->flags & PACKET_SYN)
         return packet->flags & PACKET_ACK ? hold_answer(skb, packet, &key) : hold_dial(skb, packet, &key);
     struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &key);

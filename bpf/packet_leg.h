@@ -59,15 +59,6 @@ struct hold_options {
 
 #define PACKET_ECE 0x40
 
-static __always_inline struct packet_tuple hold_reverse(const struct packet_tuple* tuple) {
-    struct packet_tuple out;
-    __builtin_memcpy(out.source, tuple->destination, 16);
-    __builtin_memcpy(out.destination, tuple->source, 16);
-    out.source_port = tuple->destination_port;
-    out.destination_port = tuple->source_port;
-    return out;
-}
-
 /* A function of its own, which the verifier walks once. Each option is read from the packet, not from a copy:
  * an index into the stack would have to be known exactly, on every path. `tcp`: the TCP header's offset. */
 __noinline int hold_parse_options(struct __sk_buff* skb, __u32 tcp, __u32 bytes, struct hold_options* o) {

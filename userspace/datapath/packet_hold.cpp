@@ -7,23 +7,17 @@
 #include <cstring>
 #include <string>
 
+#include "bpf/packet_handover.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::datapath {
 namespace {
 
-constexpr std::int64_t ns_per_ms = 1'000'000;
+constexpr std::uint32_t ns_per_ms = 1'000'000;
 // RFC 9293 3.7.1, for a peer that announces none.
 constexpr std::uint16_t mss_default = 536;
 constexpr std::uint16_t timestamps_bytes = 12;
-
-// What to add to a timestamp of clock `from` to get one of clock `to`. Each clock is known by one reading and
-// when it was taken; both tick once a millisecond.
-std::uint32_t clock_delta(std::uint32_t from, std::uint64_t from_ns, std::uint32_t to, std::uint64_t to_ns) {
-    const auto between_ms = static_cast<std::int64_t>(to_ns - from_ns) / ns_per_ms;
-    return to - from - static_cast<std::uint32_t>(between_ms);
-}
 
 std::uint16_t segment_bytes(const held_leg& leg) {
     const std::uint16_t peer = leg.peer_mss != 0 ? leg.peer_mss : mss_default;
@@ -36,20 +30,8 @@ PacketDirection direction(const held_leg& from, const held_leg& to, const packet
                           const packet_tuple& other_arrives) {
     PacketDirection out;
     out.arrives = arrives;
-    packet_route& route = out.route;
-    route.leaves = packet_reverse(other_arrives);
-    route.seq_delta = to.local_isn - from.peer_isn;
-    route.ack_delta = to.peer_isn - from.local_isn;
-    route.tsval_delta = clock_delta(from.peer_tsval, from.peer_tsval_ns, to.local_tsval, to.local_tsval_ns);
-    route.tsecr_delta = clock_delta(from.local_tsval, from.local_tsval_ns, to.peer_tsval, to.peer_tsval_ns);
-    route.tsval_floor = to.local_tsval;
-    route.tsecr_floor = to.peer_tsval;
-    route.ifindex = to.ifindex;
-    route.scale_from = from.peer_scale;
-    route.scale_to = to.local_scale;
-    route.ack_start = from.local_isn + 1;
-    route.ack = from.peer_ack;
-    route.seq_next = from.peer_next;
+    out.route.leaves = packet_reverse(other_arrives);
+    handover_route(&out.route, &from, &to);
     return out;
 }
 
