@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <span>
 
@@ -103,10 +102,6 @@ std::string table(const std::vector<flow_record>& flows, std::uint64_t now_ns) {
         out += cells.back() + "\n";
     }
     return out;
-}
-
-std::uint64_t monotonic_ns() {
-    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
 std::string human_bytes(std::uint64_t bytes) {

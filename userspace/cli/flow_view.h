@@ -22,7 +22,6 @@ std::string_view protocol(const flow_record& flow);  // as a policy writes it: "
 void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t now_ns);
 std::string table(const std::vector<flow_record>& flows, std::uint64_t now_ns);
 
-std::uint64_t monotonic_ns();
 std::string human_bytes(std::uint64_t bytes);  // "512 B", "1.4 MiB"
 std::string human_duration(std::uint64_t ns);  // "0.3s", "42s", "5m03s", "2h10m", "3d04h"
 

@@ -15,6 +15,7 @@
 #include "userspace/cli/flow_view.h"
 #include "userspace/cli/live_flows.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/monotonic.h"
 
 namespace sluice::cli {
 namespace {
@@ -38,7 +39,7 @@ std::vector<flow_record> live_flows(const LiveTables& tables, const FlowFilter& 
 }
 
 void print_flows(const LiveTables& tables, const FlowFilter& filter, bool json) {
-    const auto now_ns = monotonic_ns();
+    const auto now_ns = datapath::monotonic_ns();
     const auto flows = live_flows(tables, filter);
     if (!json) {
         std::fputs(cli::table(flows, now_ns).c_str(), stdout);

@@ -8,6 +8,7 @@
 #include "userspace/cli/live_flows.h"
 #include "userspace/datapath/capture_watch.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/monotonic.h"
 #include "userspace/text/json.h"
 
 namespace sluice::cli {
@@ -43,7 +44,7 @@ void print_json(const agent_record& agent, bool running) {
         object.add("version", agent.version);
         object.add("abi_version", agent.abi_version);
         object.add("pid", agent.pid);
-        object.add("uptime_ms", running ? (monotonic_ns() - agent.started_ns) / 1'000'000 : 0);
+        object.add("uptime_ms", running ? (datapath::monotonic_ns() - agent.started_ns) / 1'000'000 : 0);
         object.add("capture", capture_state(running));
         object.add("splice", splice_choice(agent));
         object.add("sockmap_test", agent.sockmap_test);
@@ -70,7 +71,7 @@ void print_text(const agent_record& agent, bool running) {
     };
     if (running) {
         line("agent", fmt::format("running, pid {}, version {}, up {}", agent.pid, agent.version,
-                                  human_duration(monotonic_ns() - agent.started_ns)));
+                                  human_duration(datapath::monotonic_ns() - agent.started_ns)));
     } else {
         line("agent", fmt::format("not running (last: pid {}, version {})", agent.pid, agent.version));
     }

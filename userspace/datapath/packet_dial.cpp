@@ -10,11 +10,11 @@
 
 #include <bit>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <string>
 
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/monotonic.h"
 #include "userspace/datapath/packet_headers.h"
 #include "userspace/datapath/packet_tuple.h"
 
@@ -63,10 +63,6 @@ class SipHash {
     std::array<std::uint64_t, 4> v_;
 };
 
-std::uint64_t now_ns() {
-    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
-
 }  // namespace
 
 PacketDials::PacketDials(PacketSplice& splice) : splice_(splice) {
@@ -90,7 +86,7 @@ std::uint32_t PacketDials::initial_sequence(const packet_tuple& client) const {
     SipHash hash(secret_);
     for (const std::uint64_t word : words)
         hash.add(word);
-    return static_cast<std::uint32_t>(hash.finish() + now_ns() / 64);
+    return static_cast<std::uint32_t>(hash.finish() + monotonic_ns() / 64);
 }
 
 std::optional<PacketDials::Dial> PacketDials::start(const PacketFlow& flow, const packet_tuple& client,

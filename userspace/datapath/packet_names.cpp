@@ -3,10 +3,10 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "bpf/packet_abi.h"
+#include "userspace/datapath/monotonic.h"
 
 namespace sluice::datapath {
 
@@ -21,11 +21,6 @@ std::string text_of(const packet_name& name) {
     while (bytes > 0 && name.text[bytes - 1] == '\0')
         --bytes;
     return {name.text, bytes};
-}
-
-std::uint64_t monotonic_ns() {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <utility>
 
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/monotonic.h"
 #include "userspace/datapath/packet_pins.h"
 #include "userspace/datapath/packet_tuple.h"
 
@@ -33,12 +33,6 @@ flow_endpoint endpoint_of(const __u32 (&address)[4], __u16 port, bool is_v4) {
 std::uint64_t bytes_acknowledged(const packet_route& route) {
     const std::uint64_t acknowledged = route.ack - route.ack_start;
     return acknowledged != 0 && (route.flags & PACKET_ROUTE_FIN_ACKED) != 0 ? acknowledged - 1 : acknowledged;
-}
-
-std::uint64_t monotonic_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 // A rule and the facts that flows were judged by share one text, so that a slot needs one number for both.
@@ -118,12 +112,22 @@ void PacketTable::clear_leftovers() {
     }
 }
 
+// Round and round.
+std::uint32_t PacketTable::next_slot() {
+    const std::uint32_t slot = next_slot_;
+    next_slot_ = next_slot_ + 1 < control_->slots ? next_slot_ + 1 : 0;
+    return slot;
+}
+
+bool PacketTable::is_full() const {
+    return control_->flows_inserted - control_->flows_ended >= control_->slots;
+}
+
 // A full table makes room for a new flow with one that is over and only waits for stragglers.
 std::optional<std::uint32_t> PacketTable::take_closing_slot(bool with_guard, std::uint64_t now_ns) {
     const std::uint32_t slots = control_->slots;
     for (std::uint32_t tried = 0; tried < std::min(slots, closing_slots_tried); ++tried) {
-        const std::uint32_t slot = next_slot_;
-        next_slot_ = next_slot_ + 1 < slots ? next_slot_ + 1 : 0;
+        const std::uint32_t slot = next_slot();
         if (with_guard && !guards_->is_free(slot, now_ns)) continue;
         std::atomic_ref state(flows_[slot].state);
         __u32 expected = PACKET_SLOT_closing;
@@ -140,10 +144,8 @@ std::optional<std::uint32_t> PacketTable::take_slot(bool with_guard, std::uint64
     const std::uint32_t slots = control_->slots;
     std::uint32_t guarded = 0;
     if (with_guard && now_ns < guards_full_until_ns_) return std::nullopt;
-    for (std::uint32_t tried = 0; tried < slots && control_->flows_inserted - control_->flows_ended < slots;
-         ++tried) {
-        const std::uint32_t slot = next_slot_;
-        next_slot_ = next_slot_ + 1 < slots ? next_slot_ + 1 : 0;
+    for (std::uint32_t tried = 0; tried < slots && !is_full(); ++tried) {
+        const std::uint32_t slot = next_slot();
         if (std::atomic_ref(flows_[slot].state).load(std::memory_order_acquire) != PACKET_SLOT_free) continue;
         if (!with_guard || guards_->is_free(slot, now_ns)) return slot;
         if (++guarded < PACKET_GUARDS_MAX) continue;
@@ -219,8 +221,7 @@ std::expected<void, PacketRefusal> PacketTable::insert(const PacketFlow& flow, c
                                                        std::span<const char> first_bytes) {
     const std::uint64_t now_ns = monotonic_ns();
     const auto slot = take_slot(!first_bytes.empty(), now_ns);
-    if (!slot && control_->flows_inserted - control_->flows_ended < control_->slots)
-        return std::unexpected(PacketRefusal::unguarded);
+    if (!slot && !is_full()) return std::unexpected(PacketRefusal::unguarded);
     if (!slot) return std::unexpected(PacketRefusal::table_full);
     fill(*slot, flow, up.arrives, now_ns);
     if (!first_bytes.empty()) begin_guard(*slot, flow.id, up.route, down.route, first_bytes, now_ns);

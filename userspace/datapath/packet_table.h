@@ -50,6 +50,8 @@ class PacketTable {
     std::uint16_t intern(std::string_view text);
     void clear_leftovers();
     void erase_routes(const packet_tuple& up_key);
+    std::uint32_t next_slot();
+    bool is_full() const;
     std::optional<std::uint32_t> take_slot(bool with_guard, std::uint64_t now_ns);
     std::optional<std::uint32_t> take_closing_slot(bool with_guard, std::uint64_t now_ns);
     void begin_guard(std::uint32_t slot, std::uint64_t id, const packet_route& up, const packet_route& down,
