@@ -9,37 +9,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "policy/name_set_builder.h"
 #include "policy/policy_file.h"
+#include "tests/support/counted_allocations.h"
 #include "tests/support/plausible_names.h"
-
-namespace {
-
-std::atomic<std::size_t> allocations = 0;
-
-}  // namespace
-
-void* operator new(std::size_t bytes) {
-    allocations.fetch_add(1, std::memory_order_relaxed);
-    if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-    throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
 
 namespace {
 
@@ -167,13 +148,13 @@ bool measure(std::string_view title, const Policy& policy, std::size_t rules,
     std::size_t allowed = 0;
     for (std::size_t i = 0; i < decisions; ++i)
         allowed += policy.judge(flows[i]).allowed();  // RE2 builds its automata
-    const std::size_t before = allocations.load();
+    const std::size_t before = sluice::test::allocations.load();
     for (std::size_t i = 0; i < decisions; ++i) {
         const auto begin = Clock::now();
         allowed += policy.judge(flows[i]).allowed();
         times[i] = (Clock::now() - begin).count();
     }
-    const std::size_t made = allocations.load() - before;
+    const std::size_t made = sluice::test::allocations.load() - before;
     std::ranges::sort(times);
     fmt::print("{:<18} {:>6} rules  p50 {:>6} ns  p99 {:>6} ns  {:>3} % allowed  {} allocations\n", title,
                rules, times[decisions / 2], times[decisions * 99 / 100], allowed * 50 / decisions, made);

@@ -223,17 +223,22 @@ TEST(PacketLife, ADamagedResetEndsNothing) {
     EXPECT_EQ(ended(lab).end, static_cast<unsigned>(FLOW_END_client_reset));
 }
 
+// A flow whose client has acknowledged as much of the server's as `ack` says, and no payload.
+bool insert_counting_from(PacketLab& lab, const LabFlow& flow, std::uint32_t ack) {
+    datapath::PacketDirection up = lab.up(flow);
+    up.route.ack = up.route.ack_start = ack;
+    datapath::PacketFlow about;
+    about.id = flow.id;
+    return lab.splice().insert(about, up, lab.down(flow)).has_value();
+}
+
 // Whichever bit: 2^31 more or less are the same in 32 bits, and not in 64.
 TEST(PacketLife, ADamagedAcknowledgementIsPutRightByTheNext) {
     PacketLab lab;
     const LabFlow flow;
-    datapath::PacketDirection up = lab.up(flow);
-    up.route.ack = up.route.ack_start = 2000;
-    datapath::PacketFlow about;
-    about.id = flow.id;
-    ASSERT_TRUE(lab.splice().insert(about, up, lab.down(flow)));
+    ASSERT_TRUE(insert_counting_from(lab, flow, 2000));
     Segment segment;
-    segment.tuple = up.arrives;
+    segment.tuple = lab.up(flow).arrives;
     for (int bit = 0; bit < 32; ++bit) {
         for (const std::uint32_t ack : {3000U, 3000U ^ 1U << bit, 3000U}) {
             segment.ack = ack;
@@ -247,18 +252,14 @@ TEST(PacketLife, ADamagedAcknowledgementIsPutRightByTheNext) {
 TEST(PacketLife, AfterTheAcknowledgementOfTheFinNoOtherCounts) {
     PacketLab lab;
     const LabFlow flow;
-    datapath::PacketDirection up = lab.up(flow);
-    up.route.ack = up.route.ack_start = 2000;
-    datapath::PacketFlow about;
-    about.id = flow.id;
-    ASSERT_TRUE(lab.splice().insert(about, up, lab.down(flow)));
+    ASSERT_TRUE(insert_counting_from(lab, flow, 2000));
     Segment fin;
     fin.tuple = lab.down(flow).arrives;
     fin.flags = TH_FIN | TH_ACK;
     fin.seq = 3000 - flow.server_shift;
     fin.ack = 1000 + flow.client_shift;
     Segment acknowledgement;
-    acknowledgement.tuple = up.arrives;
+    acknowledgement.tuple = lab.up(flow).arrives;
     run_ingress(lab, frame_of(fin));
     for (const std::uint32_t ack : {3001U, 2489U}) {
         acknowledgement.ack = ack;

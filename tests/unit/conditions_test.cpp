@@ -1,4 +1,5 @@
 #include "policy/conditions.h"
+#include "tests/unit/flow_facts.h"
 
 #include <gtest/gtest.h>
 
@@ -32,15 +33,6 @@ std::string error(const std::string& text) {
     }
 }
 
-Facts flow(Protocol protocol, std::string_view server_name = {}) {
-    Facts facts;
-    facts.source = Endpoint::parse("10.1.2.3:40000").value();
-    facts.destination = Endpoint::parse("192.0.2.1:443").value();
-    facts.protocol = protocol;
-    facts.server_name = server_name;
-    return facts;
-}
-
 std::chrono::sys_seconds utc(int year, unsigned month, unsigned day, int hour, int minute) {
     using namespace std::chrono;
     return sys_days(std::chrono::year(year) / std::chrono::month(month) / std::chrono::day(day)) +
@@ -48,19 +40,21 @@ std::chrono::sys_seconds utc(int year, unsigned month, unsigned day, int hour, i
 }
 
 TEST(Conditions, AFlowWithoutANameCanBeAskedFor) {
-    EXPECT_TRUE(holds("server_name: none", flow(Protocol::tls)));
-    EXPECT_TRUE(holds("server_name: none", flow(Protocol::server_first)));
-    EXPECT_FALSE(holds("server_name: none", flow(Protocol::tls, "a.example")));
-    EXPECT_TRUE(holds("server_name: [none, 'exact:a.example']", flow(Protocol::tls, "a.example")));
-    EXPECT_FALSE(holds("server_name: none", flow(Protocol::malformed)));
+    EXPECT_TRUE(holds("server_name: none", flow_facts(Protocol::tls)));
+    EXPECT_TRUE(holds("server_name: none", flow_facts(Protocol::server_first)));
+    EXPECT_FALSE(holds("server_name: none", flow_facts(Protocol::tls, "a.example")));
+    EXPECT_TRUE(holds("server_name: [none, 'exact:a.example']", flow_facts(Protocol::tls, "a.example")));
+    EXPECT_FALSE(holds("server_name: none", flow_facts(Protocol::malformed)));
 }
 
 TEST(Conditions, SetsStandForTheirEntries) {
-    EXPECT_TRUE(holds("server_name: set:updates", flow(Protocol::tls, "deb.debian.org")));
-    EXPECT_TRUE(holds("server_name: ['set:media', 'exact:b']", flow(Protocol::http, "a.media.example")));
-    EXPECT_FALSE(holds("server_name: set:updates", flow(Protocol::tls, "debian.org.example")));
-    EXPECT_TRUE(holds("source: set:lab, destination: [set:one, 198.51.100.0/24]", flow(Protocol::other)));
-    EXPECT_FALSE(holds("source: set:one", flow(Protocol::other)));
+    EXPECT_TRUE(holds("server_name: set:updates", flow_facts(Protocol::tls, "deb.debian.org")));
+    EXPECT_TRUE(
+        holds("server_name: ['set:media', 'exact:b']", flow_facts(Protocol::http, "a.media.example")));
+    EXPECT_FALSE(holds("server_name: set:updates", flow_facts(Protocol::tls, "debian.org.example")));
+    EXPECT_TRUE(
+        holds("source: set:lab, destination: [set:one, 198.51.100.0/24]", flow_facts(Protocol::other)));
+    EXPECT_FALSE(holds("source: set:one", flow_facts(Protocol::other)));
     EXPECT_EQ(
         error("source: set:labs"),
         "c:1:10: error: expected a set that sets: has under addresses:, found \"labs\" (did you mean lab?)");
@@ -70,7 +64,7 @@ TEST(Conditions, SetsStandForTheirEntries) {
 
 TEST(Conditions, WhatTheHelloOffersCanBeAskedFor) {
     const std::vector<std::string> offers = {"h2", "http/1.1"};
-    Facts tls = flow(Protocol::tls, "a.example");
+    Facts tls = flow_facts(Protocol::tls, "a.example");
     EXPECT_TRUE(holds("alpn: none", tls));
     EXPECT_FALSE(holds("alpn: h2", tls));
     tls.alpn = offers;
@@ -87,14 +81,14 @@ TEST(Conditions, WhatTheHelloOffersCanBeAskedFor) {
 
 TEST(Conditions, OnlyTlsHasAHello) {
     for (Protocol protocol : {Protocol::http, Protocol::ssh, Protocol::server_first, Protocol::malformed}) {
-        EXPECT_FALSE(holds("ech: none", flow(protocol)));
-        EXPECT_FALSE(holds("alpn: none", flow(protocol)));
-        EXPECT_FALSE(holds("ja4: '*'", flow(protocol)));
+        EXPECT_FALSE(holds("ech: none", flow_facts(protocol)));
+        EXPECT_FALSE(holds("alpn: none", flow_facts(protocol)));
+        EXPECT_FALSE(holds("ja4: '*'", flow_facts(protocol)));
     }
 }
 
 TEST(Conditions, AnSshVersionIsAPatternOverTheWholeLine) {
-    Facts ssh = flow(Protocol::ssh);
+    Facts ssh = flow_facts(Protocol::ssh);
     EXPECT_FALSE(holds("ssh_version: '*'", ssh));
     ssh.ssh_version = "2.0-OpenSSH_9.2p1 Debian-2";
     EXPECT_TRUE(holds("ssh_version: 2.0-OpenSSH_*", ssh));
@@ -104,7 +98,7 @@ TEST(Conditions, AnSshVersionIsAPatternOverTheWholeLine) {
 }
 
 TEST(Conditions, TimesGoByTheClocksOfTheirZone) {
-    Facts facts = flow(Protocol::tls);
+    Facts facts = flow_facts(Protocol::tls);
     facts.time = utc(2026, 7, 1, 6, 0);  // Wednesday, 08:00 in Berlin (summer)
     EXPECT_TRUE(holds("time: set:office", facts));
     facts.time = utc(2026, 1, 7, 6, 0);  // 07:00 (winter)
@@ -119,7 +113,7 @@ TEST(Conditions, TimesGoByTheClocksOfTheirZone) {
 }
 
 TEST(Conditions, AtLeastOneOfAnyOfAndNothingUnderNotMustHold) {
-    Facts facts = flow(Protocol::tls, "www.example.com");
+    Facts facts = flow_facts(Protocol::tls, "www.example.com");
     EXPECT_TRUE(holds("not: {server_name: 'suffix:example.net'}", facts));
     EXPECT_FALSE(holds("not: {server_name: 'suffix:example.com'}", facts));
     // A mapping is a conjunction here, too.
@@ -134,11 +128,11 @@ TEST(Conditions, AtLeastOneOfAnyOfAndNothingUnderNotMustHold) {
 }
 
 TEST(Conditions, ANameThatNoListKnowsIsUncategorized) {
-    Facts facts = flow(Protocol::tls, "www.example.com");
+    Facts facts = flow_facts(Protocol::tls, "www.example.com");
     EXPECT_TRUE(holds("match: uncategorized", facts));
     facts.lists.add(7);
     EXPECT_FALSE(holds("match: uncategorized", facts));
-    EXPECT_FALSE(holds("match: uncategorized", flow(Protocol::tls)));
+    EXPECT_FALSE(holds("match: uncategorized", flow_facts(Protocol::tls)));
 }
 
 TEST(Conditions, MistakesSayWhatWasExpected) {

@@ -2,40 +2,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "policy/policy_file.h"
+#include "tests/support/counted_allocations.h"
 #include "tests/support/lists.h"
-
-namespace {
-
-std::atomic<std::size_t> allocations = 0;
-
-}  // namespace
-
-#if __has_feature(address_sanitizer)
-// Its operator new has to stay: it tells malloc from new.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void*, std::size_t),
-                                                         void (*)(const volatile void*));
-static const int hooks = __sanitizer_install_malloc_and_free_hooks(
-    [](const volatile void*, std::size_t) { allocations.fetch_add(1, std::memory_order_relaxed); },
-    [](const volatile void*) {});
-#else
-static const int hooks = 1;
-void* operator new(std::size_t bytes) {
-    allocations.fetch_add(1, std::memory_order_relaxed);
-    if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-    throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
-#endif
 
 namespace sluice::policy {
 namespace {
@@ -58,7 +27,7 @@ std::string rule(int i) {
 }
 
 TEST(DecisionMemory, AThousandRulesWithListsAndExpressionsAreDecidedWithoutAllocation) {
-    ASSERT_GT(hooks, 0);
+    ASSERT_GT(counts_allocations, 0);
     std::string text =
         "default: allow\nlists: [{name: l0, file: x, format: domains, category: ads}]\nrules:\n";
     for (int i = 0; i < 1000; ++i)
@@ -78,14 +47,14 @@ TEST(DecisionMemory, AThousandRulesWithListsAndExpressionsAreDecidedWithoutAlloc
         }
     };
     decide();  // RE2 builds its automata, once, within bounds
-    const std::size_t before = allocations;
+    const std::size_t before = test::allocations;
     for (int i = 0; i < 100; ++i)
         decide();
-    EXPECT_EQ(allocations - before, 0u);
+    EXPECT_EQ(test::allocations - before, 0u);
     EXPECT_GT(allowed, 0u);
     EXPECT_LT(allowed, 505u);
     const std::string one_more(100, 'x');
-    EXPECT_GT(allocations - before, 0u) << "nobody counts";
+    EXPECT_GT(test::allocations - before, 0u) << "nobody counts";
 }
 
 }  // namespace

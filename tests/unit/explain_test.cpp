@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <fstream>
 
-#include "userspace/cli/commands.h"
+#include "tests/unit/command_run.h"
 
 namespace sluice::cli {
 namespace {
@@ -20,11 +20,7 @@ policy:
     - {name: lab, destination: 192.0.2.0/24, protocol: [tls, ssh], action: deny, style: alert}
 )";
 
-struct Result {
-    int exit_code = -1;
-    std::string out;
-    std::string err;
-};
+using Result = CommandResult;
 
 class Explain : public testing::Test {
   protected:
@@ -35,18 +31,12 @@ class Explain : public testing::Test {
 
     Result run(std::vector<std::string> arguments) const {
         arguments.insert(arguments.end(), {"-c", path_});
-        std::ranges::reverse(arguments);  // as CLI11 wants them
-        CLI::App app;
-        Result result;
-        add_check(app, result.exit_code);
-        add_explain(app, result.exit_code);
-        testing::internal::CaptureStdout();
-        testing::internal::CaptureStderr();
-        app.parse(std::move(arguments));
-        std::fflush(stdout);
-        result.out = testing::internal::GetCapturedStdout();
-        result.err = testing::internal::GetCapturedStderr();
-        return result;
+        return run_command(
+            [](CLI::App& app, int& exit_code) {
+                add_check(app, exit_code);
+                add_explain(app, exit_code);
+            },
+            std::move(arguments));
     }
 
     std::string path_ = testing::TempDir() + "explain_test-" + std::to_string(::getpid()) + ".yaml";

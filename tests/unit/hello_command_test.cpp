@@ -6,31 +6,20 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/unit/command_run.h"
 #include "tests/unit/hello_parts.h"
 #include "tests/unit/real_hellos.h"
-#include "userspace/cli/commands.h"
 
 namespace sluice::cli {
 namespace {
 
 using namespace sluice::test;
 
-struct Result {
-    int exit_code;
-    std::string out;
-    std::string err;
-};
+using Result = CommandResult;
 
 Result run(std::vector<std::string> arguments) {
-    CLI::App app;
-    int exit_code = -1;
-    add_hello(app, exit_code);
-    std::ranges::reverse(arguments);  // as CLI11 wants them
-    testing::internal::CaptureStdout();
-    testing::internal::CaptureStderr();
-    app.parse(arguments);
-    std::fflush(stdout);
-    return {exit_code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
+    return run_command([](CLI::App& app, int& exit_code) { add_hello(app, exit_code); },
+                       std::move(arguments));
 }
 
 class HelloCommand : public testing::Test {

@@ -7,17 +7,13 @@
 
 #include "policy/policy_file.h"
 #include "tests/support/temporary_directory.h"
-#include "userspace/cli/commands.h"
+#include "tests/unit/command_run.h"
 #include "userspace/text/json_reader.h"
 
 namespace sluice::cli {
 namespace {
 
-struct Result {
-    int exit_code = -1;
-    std::string out;
-    std::string err;
-};
+using Result = CommandResult;
 
 class PolicyCommands : public testing::Test {
   protected:
@@ -30,20 +26,14 @@ class PolicyCommands : public testing::Test {
 
     static Result run(std::vector<std::string> arguments) {
         const std::string state_directory;  // nothing here looks at live flows
-        std::ranges::reverse(arguments);    // as CLI11 wants them
-        CLI::App app;
-        Result result;
-        add_policy(app, state_directory, result.exit_code);
-        add_import(app, result.exit_code);
-        add_check(app, result.exit_code);
-        add_explain(app, result.exit_code);
-        testing::internal::CaptureStdout();
-        testing::internal::CaptureStderr();
-        app.parse(std::move(arguments));
-        std::fflush(stdout);
-        result.out = testing::internal::GetCapturedStdout();
-        result.err = testing::internal::GetCapturedStderr();
-        return result;
+        return run_command(
+            [&](CLI::App& app, int& exit_code) {
+                add_policy(app, state_directory, exit_code);
+                add_import(app, exit_code);
+                add_check(app, exit_code);
+                add_explain(app, exit_code);
+            },
+            std::move(arguments));
     }
 
     // The policy in what a command wrote, read again.

@@ -4,6 +4,7 @@
 
 #include "policy/conditions_file.h"
 #include "policy/policy.h"
+#include "tests/unit/flow_facts.h"
 
 namespace sluice::policy {
 namespace {
@@ -11,15 +12,6 @@ namespace {
 constexpr Outcome allow{Action::allow, DenyStyle::reset, true};
 constexpr Outcome deny{Action::deny, DenyStyle::reset, true};
 constexpr Outcome deny_by_drop{Action::deny, DenyStyle::drop, false};
-
-Facts facts(Protocol protocol, std::string_view server_name = {}) {
-    Facts facts;
-    facts.source = Endpoint::parse("10.1.2.3:40000").value();
-    facts.destination = Endpoint::parse("192.0.2.1:443").value();
-    facts.protocol = protocol;
-    facts.server_name = server_name;
-    return facts;
-}
 
 Rule rule(std::string name, Outcome outcome, const std::string& conditions = "") {
     Rule rule;
@@ -40,7 +32,7 @@ Policy policy_of(Outcome fallback, Outcome malformed, Rules... rules) {
 
 TEST(Rule, WithoutConditionsHoldsForEveryFlow) {
     for (std::size_t i = 0; i < protocol_words.size(); ++i) {
-        EXPECT_TRUE(Rule().matches(facts(static_cast<Protocol>(i))));
+        EXPECT_TRUE(Rule().matches(flow_facts(static_cast<Protocol>(i))));
     }
 }
 
@@ -48,14 +40,14 @@ TEST(Rule, AnyEntryOfAConditionSuffices) {
     Rule any = rule("any", allow,
                     "source: [172.16.0.0/12, 10.0.0.0/8], port: [80, 400-500], protocol: [ssh, tls], "
                     "server_name: ['exact:a', 'suffix:example.com']");
-    EXPECT_TRUE(any.matches(facts(Protocol::tls, "www.example.com")));
+    EXPECT_TRUE(any.matches(flow_facts(Protocol::tls, "www.example.com")));
 }
 
 TEST(Rule, AllConditionsMustHoldAndTheFirstThatDoesNotIsNamed) {
     Rule all = rule("all", allow,
                     "source: 10.0.0.0/8, destination: 192.0.2.0/24, port: 443, protocol: tls, "
                     "server_name: 'suffix:example.com'");
-    Facts good = facts(Protocol::tls, "example.com");
+    Facts good = flow_facts(Protocol::tls, "example.com");
     EXPECT_EQ(all.unmet(good), std::nullopt);
 
     Facts bad = good;
@@ -82,17 +74,17 @@ TEST(Policy, TheFirstRuleThatMatchesDecides) {
         policy_of(deny, deny, rule("narrow", deny_by_drop, "server_name: 'exact:www.example.com'"),
                   rule("wide", allow, "server_name: 'suffix:example.com'"));
 
-    Verdict verdict = policy.judge(facts(Protocol::tls, "www.example.com"));
+    Verdict verdict = policy.judge(flow_facts(Protocol::tls, "www.example.com"));
     EXPECT_EQ(verdict.rule, "narrow");
     EXPECT_EQ(verdict.outcome.style, DenyStyle::drop);
     EXPECT_FALSE(verdict.outcome.log);
-    EXPECT_EQ(policy.judge(facts(Protocol::tls, "example.com")).rule, "wide");
-    EXPECT_TRUE(policy.judge(facts(Protocol::tls, "example.com")).allowed());
+    EXPECT_EQ(policy.judge(flow_facts(Protocol::tls, "example.com")).rule, "wide");
+    EXPECT_TRUE(policy.judge(flow_facts(Protocol::tls, "example.com")).allowed());
 }
 
 TEST(Policy, WhatNoRuleMatchesGetsTheDefault) {
     Policy policy = policy_of(deny_by_drop, allow);
-    Verdict verdict = policy.judge(facts(Protocol::server_first));
+    Verdict verdict = policy.judge(flow_facts(Protocol::server_first));
     EXPECT_EQ(verdict.rule, "default");
     EXPECT_FALSE(verdict.allowed());
     EXPECT_EQ(verdict.outcome.style, DenyStyle::drop);
@@ -100,7 +92,7 @@ TEST(Policy, WhatNoRuleMatchesGetsTheDefault) {
 
 TEST(Policy, AMalformedHelloIsNotSavedByARuleThatAllows) {
     Policy policy = policy_of(allow, deny_by_drop, rule("all", allow), rule("tls", allow, "protocol: tls"));
-    Verdict verdict = policy.judge(facts(Protocol::malformed, "example.com"));
+    Verdict verdict = policy.judge(flow_facts(Protocol::malformed, "example.com"));
     EXPECT_EQ(verdict.rule, "malformed");
     EXPECT_EQ(verdict.outcome.style, DenyStyle::drop);
 }
@@ -109,7 +101,7 @@ TEST(Policy, MalformedAllowDoesNotOpenWhatARuleShutsByAddressPortOrProtocol) {
     auto judge = [](Rule rule, Facts facts) {
         return std::string(policy_of(allow, allow, std::move(rule)).judge(facts).rule);
     };
-    Facts malformed = facts(Protocol::malformed);
+    Facts malformed = flow_facts(Protocol::malformed);
     EXPECT_EQ(policy_of(allow, allow, rule("earlier-allow", allow, "source: 10.1.2.3"),
                         rule("by-source", deny_by_drop, "source: 10.0.0.0/8"))
                   .judge(malformed)
@@ -125,7 +117,7 @@ TEST(Policy, MalformedAllowDoesNotOpenWhatARuleShutsByAddressPortOrProtocol) {
 TEST(Policy, AMalformedHelloHasNoNameToBeJudgedBy) {
     for (const char* name : {"'glob:**'", "none"}) {
         Policy policy = policy_of(deny, allow, rule("by-name", deny, std::string("server_name: ") + name));
-        Verdict verdict = policy.judge(facts(Protocol::malformed, "example.com"));
+        Verdict verdict = policy.judge(flow_facts(Protocol::malformed, "example.com"));
         EXPECT_EQ(verdict.rule, "malformed");
         EXPECT_TRUE(verdict.allowed());
     }
