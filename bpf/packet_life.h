@@ -146,9 +146,9 @@ static __always_inline void packet_kill_flow(struct packet_route* route) {
     if (other) __sync_fetch_and_or(&other->flags, PACKET_ROUTE_KILLED);
 }
 
-/* A SYN: on a closing tuple it starts anew, and the flow that was here is over. On a
- * live one it goes no further: a server that has forgotten the connection would begin another, which nobody
- * has judged. (No acknowledgement yet: a table that was filled before the handshake.) */
+/* A SYN: on a closing tuple it starts anew, and the flow that was here is over. On a live one it goes no
+ * further: a server that has forgotten the connection would begin another, which nobody has judged. (No
+ * acknowledgement yet: a table that was filled before the handshake.) */
 static __always_inline enum packet_life packet_life_syn(const struct packet_route* route,
                                                         const struct packet_route* other) {
     if (!packet_is_reset(route, other) && !packet_is_finished(route, other))

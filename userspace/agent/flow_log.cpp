@@ -1,7 +1,6 @@
 #include "userspace/agent/flow_log.h"
 
-#include <span>
-
+#include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 
 namespace sluice::agent {
@@ -26,12 +25,6 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
     if (!flow.list.empty()) line.add("list", flow.list);
     if (!flow.category.empty()) line.add("category", flow.category);
     line.add("decision", policy::to_string(flow.outcome.action));
-}
-
-policy::Endpoint endpoint(const flow_endpoint& endpoint) {
-    const std::span<const std::uint8_t, 16> bytes(endpoint.address);
-    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes),
-            endpoint.port};
 }
 
 }  // namespace
@@ -79,8 +72,8 @@ void log_packet_end(Log& log, const flow_record& flow, flow_end end) {
     const auto now_ns = static_cast<std::uint64_t>(Clock::now().time_since_epoch().count());
     log.event("end", [&](text::JsonObject& line) {
         line.add("flow", flow.id);
-        line.add("source", endpoint(flow.source).to_string());
-        line.add("destination", endpoint(flow.destination).to_string());
+        line.add("source", datapath::endpoint(flow.source).to_string());
+        line.add("destination", datapath::endpoint(flow.destination).to_string());
         line.add("protocol", policy::to_string(static_cast<policy::Protocol>(flow.protocol)));
         line.add("server_name", flow.server_name);
         line.add("rule", flow.rule);

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <span>
 
 #include "policy/server_name.h"
+#include "userspace/datapath/flow_endpoint.h"
 
 namespace sluice::agent {
 namespace {
@@ -76,12 +76,6 @@ bool read_word(std::string_view text, const std::array<std::string_view, N>& wor
     return true;
 }
 
-policy::Endpoint endpoint_of(const flow_endpoint& endpoint) {
-    const std::span<const std::uint8_t, 16> bytes(endpoint.address);
-    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes),
-            endpoint.port};
-}
-
 }  // namespace
 
 std::string facts_text(const policy::Facts& facts) {
@@ -105,8 +99,8 @@ std::optional<RecordedFacts> RecordedFacts::read(const flow_record& record) {
     RecordedFacts known;
     if (record.protocol >= policy::protocol_words.size() || record.protocol == FLOW_PROTOCOL_unknown)
         return std::nullopt;
-    known.plain_.source = endpoint_of(record.source);
-    known.plain_.destination = endpoint_of(record.destination);
+    known.plain_.source = datapath::endpoint(record.source);
+    known.plain_.destination = datapath::endpoint(record.destination);
     known.plain_.protocol = static_cast<policy::Protocol>(record.protocol);
     if (!known.read_text(text_of(record.facts))) return std::nullopt;
     // An address in a name's place is no name, and neither is what a malformed hello holds.

@@ -7,6 +7,7 @@
 #include "policy/address.h"
 #include "policy/name_pattern.h"
 #include "userspace/cli/flow_view.h"
+#include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 
 namespace sluice::cli {
@@ -18,8 +19,9 @@ using Parsed = std::expected<Condition, std::string>;
 Parsed address_condition(const std::string& value, flow_endpoint flow_record::* side) {
     const auto cidr = policy::Cidr::parse(value);
     if (!cidr) return std::unexpected("'" + value + "' is not an address or prefix");
-    return
-        [cidr = *cidr, side](const flow_record& flow) { return cidr.contains(endpoint(flow.*side).address); };
+    return [cidr = *cidr, side](const flow_record& flow) {
+        return cidr.contains(datapath::endpoint(flow.*side).address);
+    };
 }
 
 Parsed number_condition(const std::string& value, std::uint64_t (*of)(const flow_record&)) {
@@ -58,9 +60,9 @@ Parsed name_condition(const std::string& value) {
 
 Parsed text_condition(const std::string& word) {
     return [word](const flow_record& flow) {
-        return endpoint(flow.source).to_string().contains(word) ||
-               endpoint(flow.destination).to_string().contains(word) || server_name(flow).contains(word) ||
-               rule(flow).contains(word);
+        return datapath::endpoint(flow.source).to_string().contains(word) ||
+               datapath::endpoint(flow.destination).to_string().contains(word) ||
+               server_name(flow).contains(word) || rule(flow).contains(word);
     };
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <span>
 
+#include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/text/json.h"
 
@@ -28,8 +28,8 @@ using Row = std::vector<std::string>;
 Row row(const flow_record& flow, std::uint64_t now_ns) {
     const std::string name = text::printable(server_name(flow));
     return {std::to_string(flow.id),
-            endpoint(flow.source).to_string(),
-            endpoint(flow.destination).to_string(),
+            datapath::endpoint(flow.source).to_string(),
+            datapath::endpoint(flow.destination).to_string(),
             name.empty() ? "-" : name,
             std::string(protocol(flow)),
             rule(flow).empty() ? "-" : text::printable(rule(flow)),
@@ -43,12 +43,6 @@ Row row(const flow_record& flow, std::uint64_t now_ns) {
 }
 
 }  // namespace
-
-policy::Endpoint endpoint(const flow_endpoint& endpoint) {
-    const std::span<const std::uint8_t, 16> bytes(endpoint.address);
-    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes),
-            endpoint.port};
-}
 
 std::string_view server_name(const flow_record& flow) {
     return text_of(flow.server_name);
@@ -69,8 +63,8 @@ std::string_view protocol(const flow_record& flow) {
 void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t now_ns) {
     text::JsonObject object(out);
     object.add("id", flow.id);
-    object.add("source", endpoint(flow.source).to_string());
-    object.add("destination", endpoint(flow.destination).to_string());
+    object.add("source", datapath::endpoint(flow.source).to_string());
+    object.add("destination", datapath::endpoint(flow.destination).to_string());
     object.add("server_name", server_name(flow));
     object.add("protocol", protocol(flow));
     object.add("rule", rule(flow));

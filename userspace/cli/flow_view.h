@@ -12,7 +12,6 @@
 
 namespace sluice::cli {
 
-policy::Endpoint endpoint(const flow_endpoint& endpoint);
 std::string_view server_name(const flow_record& flow);  // may hold any byte: escape before printing
 std::string_view rule(const flow_record& flow);
 std::string_view protocol_word(unsigned value);      // of enum flow_protocol, as the policy file spells it

@@ -13,6 +13,7 @@
 #include "userspace/cli/commands.h"
 #include "userspace/cli/flow_view.h"
 #include "userspace/cli/live_flows.h"
+#include "userspace/datapath/flow_endpoint.h"
 #include "userspace/text/json.h"
 
 namespace sluice::cli {
@@ -55,8 +56,8 @@ void print_json(const std::vector<Cut>& found, policy::OnReload on_reload) {
         {
             text::JsonObject object(out);
             object.add("id", cut.flow.id)
-                .add("source", endpoint(cut.flow.source).to_string())
-                .add("destination", endpoint(cut.flow.destination).to_string())
+                .add("source", datapath::endpoint(cut.flow.source).to_string())
+                .add("destination", datapath::endpoint(cut.flow.destination).to_string())
                 .add("server_name", server_name(cut.flow))
                 .add("rule", rule(cut.flow))
                 .add("why", reason(cut, on_reload));
@@ -68,9 +69,10 @@ void print_json(const std::vector<Cut>& found, policy::OnReload on_reload) {
 void print_text(const std::vector<Cut>& found, policy::OnReload on_reload) {
     for (const Cut& cut : found) {
         const std::string name = text::printable(server_name(cut.flow));
-        fmt::print("{:>8}  {} -> {}  {}  {} => {}\n", cut.flow.id, endpoint(cut.flow.source).to_string(),
-                   endpoint(cut.flow.destination).to_string(), name.empty() ? "-" : name, rule(cut.flow),
-                   reason(cut, on_reload));
+        fmt::print("{:>8}  {} -> {}  {}  {} => {}\n", cut.flow.id,
+                   datapath::endpoint(cut.flow.source).to_string(),
+                   datapath::endpoint(cut.flow.destination).to_string(), name.empty() ? "-" : name,
+                   rule(cut.flow), reason(cut, on_reload));
     }
 }
 

@@ -1,0 +1,14 @@
+#include "userspace/datapath/flow_endpoint.h"
+
+#include <cstdint>
+#include <span>
+
+namespace sluice::datapath {
+
+policy::Endpoint endpoint(const flow_endpoint& endpoint) {
+    const std::span<const std::uint8_t, 16> bytes(endpoint.address);
+    return {endpoint.is_v4 != 0 ? policy::IpAddress::v4(bytes.first<4>()) : policy::IpAddress::v6(bytes),
+            endpoint.port};
+}
+
+}  // namespace sluice::datapath
