@@ -8,8 +8,9 @@
  * bytes, and the flow is entered. Whatever else comes of it ends the dial, the server forgets it (RST), and
  * the agent connects a socket.
  *
- * The leg's initial sequence number is the agent's, which nobody can guess; its clock is that of the kernel's
- * own sockets between the same two hosts, so that both ways may follow one another on one tuple.
+ * The leg's initial sequence number is the agent's, which nobody can guess. Its clock is that of the last leg
+ * with this tuple, be it a socket's or a dial's, as its server may be in TIME_WAIT and remember that: Linux
+ * gives each tuple a clock of its own (secure_tcp_ts_off with ports; between two hosts, before).
  */
 #include "hold_abi.h"
 #include "packet_bounce.h"
@@ -59,9 +60,16 @@ static __noinline int packet_has_socket(struct __sk_buff* skb, const struct pack
     return is_connection;
 }
 
+static __always_inline __u32 packet_dial_clock(const struct packet_guard* guard,
+                                               const struct held_leg* last) {
+    if (!last || !(last->options & LEG_TIMESTAMPS)) return guard->clock;
+    return last->local_tsval - (__u32)(last->local_tsval_ns / NS_PER_MS);
+}
+
 /* The leg that a dial is to be: the client's options and window, so that as little as possible differs. */
 static __always_inline struct held_leg packet_dial_leg(const struct packet_guard* guard,
-                                                       const struct held_leg* client, __u32 ifindex) {
+                                                       const struct held_leg* client,
+                                                       const struct held_leg* last, __u32 ifindex) {
     struct held_leg leg = {
         .local_isn = guard->isn,
         .local_tsval_ns = bpf_ktime_get_ns(),
@@ -73,7 +81,7 @@ static __always_inline struct held_leg packet_dial_leg(const struct packet_guard
         .is_upstream = 1,
         .dial = guard->slot + 1,
     };
-    leg.local_tsval = guard->clock + (__u32)(leg.local_tsval_ns / NS_PER_MS);
+    leg.local_tsval = packet_dial_clock(guard, last) + (__u32)(leg.local_tsval_ns / NS_PER_MS);
     return leg;
 }
 
@@ -121,7 +129,8 @@ static __noinline int packet_dial_send(struct __sk_buff* skb, const struct packe
     const struct held_leg* client = bpf_map_lookup_elem(&held_legs, &guard->client);
     if (client && client->state == LEG_held && hold_same(&packet->tuple, &guard->client) &&
         !bpf_map_lookup_elem(&packet_routes, key) && !packet_has_socket(skb, key, packet->is_v4)) {
-        struct held_leg leg = packet_dial_leg(guard, client, skb->ifindex);
+        const struct held_leg* const last = bpf_map_lookup_elem(&held_legs, key);
+        struct held_leg leg = packet_dial_leg(guard, client, last, skb->ifindex);
         const __u32 window = (__u32)client->peer_window << (client->peer_scale & 15);
         if (packet_dial_write(skb, packet, &leg, window) == 0 &&
             bpf_map_update_elem(&held_legs, key, &leg, BPF_ANY) == 0)

@@ -8,12 +8,12 @@
 #include <cstring>
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "tests/support/socket_address.h"
 #include "tests/support/tcp_socket.h"
+#include "tests/support/wait.h"
 
 namespace sluice::test {
 namespace {
@@ -51,12 +51,19 @@ bool run_one(const Lab& lab, const policy::Endpoint& source, const policy::Endpo
              unsigned number) {
     const std::string question = "question " + std::to_string(number);
     bool answered = false;
-    const int error = errno_of([&] {
-        TcpSocket socket = TcpSocket::connect(lab.client(), server, {.source = source});
-        socket.send(question);
-        const Received answer = socket.receive_to_end();
-        answered = answer.bytes == question && answer.end == StreamEnd::eof;
-    });
+    int error = 0;
+    const auto ask = [&] {
+        error = errno_of([&] {
+            TcpSocket socket = TcpSocket::connect(lab.client(), server, {.source = source});
+            socket.send(question);
+            const Received answer = socket.receive_to_end();
+            answered = answer.bytes == question && answer.end == StreamEnd::eof;
+        });
+        return error != EADDRNOTAVAIL;
+    };
+    // On a busy machine a link may lose the last acknowledgement of the port's last flow, which keeps the
+    // port until it is sent again.
+    wait_until(ask);
     if (!answered) std::cerr << question << ": " << std::strerror(error) << "\n";
     return answered;
 }
@@ -88,7 +95,7 @@ unsigned run_short_flows(const Lab& lab, std::uint16_t port, unsigned flows) {
     return answered;
 }
 
-std::string misfits(const Lab& lab, std::uint64_t refused_max) {
+std::string misfits(const Lab& lab) {
     std::string found;
     for (const char* name :
          {"InCsumErrors", "PAWSActive", "PAWSEstab", "TCPACKSkippedSynRecv", "TCPACKSkippedPAWS",
@@ -97,7 +104,7 @@ std::string misfits(const Lab& lab, std::uint64_t refused_max) {
         for (const Netns* netns : {&lab.client(), &lab.server()}) {
             const std::uint64_t count =
                 netns->find_tcp_counter(name).value_or(0);  // Linux 6.1 lacks the last
-            if (count > (name == std::string_view("PAWSTimewait") ? refused_max : 0))
+            if (count > 0)
                 found += std::string(netns == &lab.client() ? "client: " : "server: ") + name + " " +
                          std::to_string(count) + "\n";
         }

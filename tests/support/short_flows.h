@@ -13,7 +13,6 @@ unsigned run_short_flows(const Lab& lab, std::uint16_t port, unsigned flows);
 
 // What the stacks of both ends have dropped or answered because it did not fit its connection, by nstat's
 // names. Empty: nothing, as with plain forwarding.
-// `refused_max`: so many SYNs the server may have refused in TIME_WAIT for their timestamps.
-std::string misfits(const Lab& lab, std::uint64_t refused_max = 0);
+std::string misfits(const Lab& lab);
 
 }  // namespace sluice::test

@@ -23,7 +23,7 @@ std::uint64_t nanoseconds(Clock::time_point time) {
 
 template <std::size_t N>
 void copy_text(char (&out)[N], std::string_view text) {
-    std::memcpy(out, text.data(), std::min(text.size(), N - 1));
+    text.copy(out, N - 1);
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ std::string join_rule(std::string_view rule, std::string_view facts) {
 
 template <std::size_t N>
 void copy_text(char (&out)[N], std::string_view text) {
-    std::memcpy(out, text.data(), std::min(text.size(), N - 1));
+    text.copy(out, N - 1);
 }
 
 }  // namespace
