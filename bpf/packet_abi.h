@@ -15,7 +15,7 @@
  */
 #include <linux/types.h>
 
-#define PACKET_ABI_VERSION 3
+#define PACKET_ABI_VERSION 4
 
 /* A TCP four-tuple as a packet carries it. IPv4 addresses are written as IPv6 does (::ffff:a.b.c.d), so a
  * tuple tells its family. All in network order. Also the key of `packet_routes`: as the packet arrives at
@@ -34,9 +34,8 @@ struct packet_tuple {
 #define PACKET_ROUTE_RESET 0x08     /* the sender of this direction has sent an RST that its peer believes */
 #define PACKET_ROUTE_KILLED 0x10    /* nothing passes any more */
 #define PACKET_ROUTE_WATCHED 0x20   /* down: the server's first record has not been seen yet */
-#define PACKET_ROUTE_JUDGED                                                                                \
-    0x40 /* up: the server may have sent a HelloRetryRequest; payload goes to the agent, not to the server \
-          */
+#define PACKET_ROUTE_JUDGED \
+    0x40 /* up: no payload behind the first hello passes before the agent says so (packet_watch.h) */
 #define PACKET_ROUTE_READDRESSED \
     0x80 /* `leaves` differs from the tuple on arrival; set by PacketSplice::insert */
 #define PACKET_ROUTE_SETTLED 0x100 /* the handover is minutes ago: its floors no longer apply */
@@ -59,11 +58,11 @@ struct packet_route {
     __u8 scale_from;   /* window scale that the sender of this direction announced on its leg */
     __u8 scale_to;     /* ... and what we announced on the leg that its packets leave on */
     __u8 is_down;      /* 1: server to client */
-    __u8 unused;
-    __u32 flags;   /* PACKET_ROUTE_... */
-    __u32 slot;    /* of the flow, in `packet_flows` */
-    __u32 fin_ack; /* with FIN_HEARD: the acknowledgement that covers the other side's FIN */
-    __u64 packets; /* as they arrived, retransmissions and empty ones too */
+    __u8 watched;      /* WATCHED: what is known of the server's first record (packet_watch.h) */
+    __u32 flags;       /* PACKET_ROUTE_... */
+    __u32 slot;        /* of the flow, in `packet_flows` */
+    __u32 fin_ack;     /* with FIN_HEARD: the acknowledgement that covers the other side's FIN */
+    __u64 packets;     /* as they arrived, retransmissions and empty ones too */
     /* The last acknowledgement, carried to 64 bits: what the sender of this direction expects next. Less
      * ack_start, and less one when FIN_ACKED, it is the payload of the *other* direction that has arrived. So
      * each byte is counted once, and a damaged packet or one out of order is put right by the next. */
@@ -137,7 +136,7 @@ struct packet_guard {
     __u32 isn;                  /* of the leg to the server */
     __u32 clock;                /* its TSval when CLOCK_MONOTONIC was 0, in milliseconds */
     __u16 mss;                  /* to announce at most */
-    __u16 unused;
+    __u16 is_watched;           /* the flow is TLS: a second hello is the agent's to judge */
     __u8 data[PACKET_GUARD_BYTES_MAX + PACKET_GUARD_STEP];
 };
 
@@ -166,21 +165,13 @@ struct packet_control {
     __u64 flows_ended;    /* by these programs, ever */
 };
 
-/* What the ring buffer `packet_events` carries. `kind` comes first in each. */
-enum packet_event_kind {
-    PACKET_EVENT_ended,   /* struct packet_flow_end */
-    PACKET_EVENT_payload, /* struct packet_payload */
-    PACKET_EVENT_hold,    /* and above: those of bpf/packet_hold.h */
-};
-
-/* How a flow ended. Lost when no agent reads: such flows are just collected. */
+/* How a flow ended, in the ring buffer `packet_events`. Lost when no agent reads: such flows are just
+ * collected. */
 struct packet_flow_end {
-    __u32 kind; /* enum packet_event_kind */
     __u32 slot;
-    __u32 end;      /* enum flow_end */
-    __u32 up_ack;   /* what the client expects next ... */
-    __u32 down_ack; /* ... and the server, as each counts */
-    __u32 unused;
+    __u32 end;                /* enum flow_end */
+    __u32 up_ack;             /* what the client expects next ... */
+    __u32 down_ack;           /* ... and the server, as each counts */
     struct packet_tuple down; /* key of the route from server to client */
     struct packet_flow flow;
     __u64 bytes_up;
@@ -190,17 +181,28 @@ struct packet_flow_end {
     __u64 active_ns; /* of the last packet */
 };
 
-#define PACKET_PAYLOAD_BYTES 2048
+#define PACKET_HELLO_PIECE_BYTES 2048
 
-/* What a client said after what may be a HelloRetryRequest; it was not forwarded, nor acknowledged. One
- * packet may be several of these. Retransmissions come again, and lost events are retransmitted. */
-struct packet_payload {
-    __u32 kind; /* enum packet_event_kind */
+/* What a client said after what may be a HelloRetryRequest, in the ring buffer `packet_hellos`; it was not
+ * forwarded, nor acknowledged. One packet may be several of these. Retransmissions come again, and lost
+ * pieces are retransmitted. Host order; as the client's packet had it. */
+struct packet_hello_head {
+    __u64 flow; /* its id */
     __u32 slot;
-    __u64 flow;  /* its id */
-    __u32 seq;   /* of the first byte, as the client counts */
-    __u32 bytes; /* of `data` */
-    __u8 data[PACKET_PAYLOAD_BYTES];
+    __u32 seq; /* of the first byte */
+    __u32 ack;
+    __u32 tsval;
+    __u32 tsecr;
+    __u16 window;
+    __u8 has_timestamps;
+    __u8 unused;
+    __u32 bytes; /* of the piece's data */
+    __u32 unused_too;
+};
+
+struct packet_hello_piece {
+    struct packet_hello_head head;
+    __u8 data[PACKET_HELLO_PIECE_BYTES];
 };
 
 #endif

@@ -142,14 +142,15 @@ static __noinline int packet_dial_send(struct __sk_buff* skb, const struct packe
 
 static __noinline int packet_dial_route(const struct held_leg* from, const struct held_leg* to,
                                         const struct packet_tuple* arrives, const struct packet_tuple* other,
-                                        __u32 slot) {
-    if (!from || !to || !arrives || !other) return -1;
+                                        const struct packet_guard* guard) {
+    if (!from || !to || !arrives || !other || !guard) return -1;
     struct packet_route route = {.leaves = packet_tuple_reverse(other)};
     handover_route(&route, from, to);
     route.is_down = from->is_upstream;
     route.packets = !from->is_upstream; /* the first bytes */
     route.flags = PACKET_ROUTE_GUARDED;
-    route.slot = slot;
+    if (guard->is_watched) route.flags |= from->is_upstream ? PACKET_ROUTE_WATCHED : PACKET_ROUTE_JUDGED;
+    route.slot = guard->slot;
     route.active_ns = bpf_ktime_get_ns();
     return (int)bpf_map_update_elem(&packet_routes, arrives, &route, BPF_NOEXIST);
 }
@@ -179,12 +180,11 @@ static __noinline int packet_dial_enter(const struct packet* packet, struct pack
     guard->client_seq = client->peer_isn + 1;
     guard->server_ack = server->local_isn + 1 + guard->bytes;
     guard->server_seq = server->peer_isn + 1;
-    if (!packet_dial_fits(guard, client, server) ||
-        packet_dial_route(client, server, down, up, guard->slot)) {
+    if (!packet_dial_fits(guard, client, server) || packet_dial_route(client, server, down, up, guard)) {
         client->state = LEG_held;
         return -1;
     }
-    if (packet_dial_route(server, client, up, down, guard->slot)) {
+    if (packet_dial_route(server, client, up, down, guard)) {
         bpf_map_delete_elem(&packet_routes, down);
         client->state = LEG_held;
         return -1;

@@ -44,12 +44,10 @@ static __always_inline void packet_report_end(const struct packet_flow* flow, __
                                               const struct packet_route* down) {
     struct packet_flow_end* event = bpf_ringbuf_reserve(&packet_events, sizeof(*event), 0);
     if (!event) return;
-    event->kind = PACKET_EVENT_ended;
     event->slot = slot;
     event->end = end;
     event->up_ack = (__u32)up->ack;
     event->down_ack = (__u32)down->ack;
-    event->unused = 0;
     event->down = packet_tuple_reverse(&up->leaves);
     event->flow = *flow;
     event->bytes_up = packet_bytes_acked(down);

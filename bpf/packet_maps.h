@@ -13,6 +13,7 @@
 #include "packet_abi.h"
 
 #define PACKET_EVENTS_BYTES (1 << 20)
+#define PACKET_HELLOS_BYTES (1 << 18)
 
 /* Preallocated: exact in size, so that "full" is known in advance; nothing is allocated on the way of a
  * packet. */
@@ -51,6 +52,12 @@ struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, PACKET_EVENTS_BYTES);
 } packet_events SEC(".maps");
+
+/* Of its own: whoever floods it delays others' second hellos, and hides no flow's end. */
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, PACKET_HELLOS_BYTES);
+} packet_hellos SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -214,8 +214,7 @@ int packet_kill(struct packet_slot_request* request) {
     return 0;
 }
 
-/* The agent has judged the second hello: from here on the client's payload passes. 0: it was waiting for
- * that. */
+/* The agent has judged the second hello: from here on the client's payload passes. 0: it waited for that. */
 SEC("syscall")
 int packet_pass(struct packet_slot_request* request) {
     struct packet_flow* const flow = packet_flow_at(request->slot);

@@ -3,28 +3,28 @@
 #define SLUICE_PACKET_WATCH_H
 /*
  * The watch for a HelloRetryRequest (RFC 8446 4.1.4), after which the client sends a second ClientHello that
- * may name another server. Until the server's first record has been seen, the flow is watched; unless that is
- * a ServerHello and plainly none of these, the client's next payload goes to the agent for its judgement, and
- * waits for it.
+ * may name another server. Of a client's payload nothing but its first hello passes until the server's first
+ * record has been seen, in as many segments as it comes. If that is a ServerHello and none of these, the
+ * watch is over. Else the client's next payload goes to the agent for its judgement, and waits for it.
  */
+#include "packet_leg.h"
 #include "packet_maps.h"
 #include "packet_parse.h"
 
 #define PACKET_TLS_HANDSHAKE 22
 #define PACKET_TLS_SERVER_HELLO 2
-/* One packet's worth of events: the largest that TSO makes. */
-#define PACKET_PAYLOAD_EVENTS_MAX 32
+/* Where they are in the server's stream, which begins with a TLS record. */
+#define PACKET_TLS_LENGTH_AT 3
+#define PACKET_TLS_MESSAGE_AT 5
+#define PACKET_TLS_RANDOM_AT 11
+#define PACKET_TLS_RANDOM_END 43
+/* Of packet_route.watched, beside the number of bytes that have been seen. */
+#define PACKET_WATCHED_BYTES 0x3f
+#define PACKET_WATCHED_LONG 0x40  /* the upper byte of the record's length is not 0 */
+#define PACKET_WATCHED_OTHER 0x80 /* the random is not that of a HelloRetryRequest */
 
-/* A TLS record with the start of a ServerHello; all of it is bytes. */
-struct packet_server_hello {
-    __u8 type;
-    __u8 version[2];
-    __u8 length[2];
-    __u8 message;
-    __u8 message_length[3];
-    __u8 message_version[2];
-    __u8 random[32];
-};
+/* One packet's worth of pieces: the largest that TSO makes. */
+#define PACKET_HELLO_PIECES_MAX 32
 
 /* SHA-256 of "HelloRetryRequest". */
 static const __u8 packet_retry_random[32] = {
@@ -32,84 +32,152 @@ static const __u8 packet_retry_random[32] = {
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 };
 
-/* Whether this first payload of a server is certainly a ServerHello and no HelloRetryRequest. One that is cut
- * into smaller segments or records is not certain. */
-static __noinline int packet_is_server_hello(struct __sk_buff* skb, const struct packet* packet) {
-    struct packet_server_hello hello;
-    if (packet->payload < sizeof(hello)) return 0;
-    if (bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, &hello, sizeof(hello)) != 0) return 0;
-    const __u32 record_bytes = (__u32)hello.length[0] << 8 | hello.length[1];
-    if (hello.type != PACKET_TLS_HANDSHAKE || hello.message != PACKET_TLS_SERVER_HELLO) return 0;
-    if (record_bytes < sizeof(hello) - 5) return 0;
-    for (int i = 0; i < 32; ++i) {
-        if (hello.random[i] != packet_retry_random[i]) return 1;
-    }
-    return 0;
+/* Whether the record may be a ServerHello, by this byte of it. */
+static __always_inline int packet_watch_byte(__u32 at, __u8 byte, __u8* watched) {
+    if (at == 0) return byte == PACKET_TLS_HANDSHAKE;
+    if (at == PACKET_TLS_MESSAGE_AT) return byte == PACKET_TLS_SERVER_HELLO;
+    if (at == PACKET_TLS_LENGTH_AT && byte != 0) *watched |= PACKET_WATCHED_LONG;
+    if (at == PACKET_TLS_LENGTH_AT + 1)
+        return (*watched & PACKET_WATCHED_LONG) || byte >= PACKET_TLS_RANDOM_END - PACKET_TLS_MESSAGE_AT;
+    if (at >= PACKET_TLS_RANDOM_AT && byte != packet_retry_random[(at - PACKET_TLS_RANDOM_AT) & 31])
+        *watched |= PACKET_WATCHED_OTHER;
+    return 1;
 }
 
-struct packet_copy {
+enum packet_watched {
+    PACKET_WATCHED_more, /* it goes on in another segment */
+    PACKET_WATCHED_hello,
+    PACKET_WATCHED_uncertain,
+    PACKET_WATCHED_gap, /* what overtook the record comes again */
+};
+
+struct packet_watching {
     struct __sk_buff* skb;
-    __u64 flow;
-    __u32 slot;
-    __u32 seq;
+    __u32 offset; /* of the payload in the packet */
+    __u32 bytes;  /* of it */
+    __s32 from;   /* where it begins in the server's stream */
+    __u8 watched;
+    __u8 gap;
+    __u8 uncertain;
+};
+
+static long packet_watch_next(__u32 at, struct packet_watching* w) {
+    __u8 byte = 0;
+    const __s32 here = (__s32)at - w->from;
+    if (at < (w->watched & PACKET_WATCHED_BYTES)) return 0;
+    w->gap = here < 0;
+    if (here < 0 || here >= (__s32)w->bytes) return 1;
+    w->uncertain = bpf_skb_load_bytes(w->skb, w->offset + (__u32)here, &byte, 1) != 0 ||
+                   !packet_watch_byte(at, byte, &w->watched);
+    ++w->watched;
+    return w->uncertain;
+}
+
+/* Looks at a segment of the server's, whose payload begins `from` bytes behind the start of its stream. */
+static __noinline enum packet_watched packet_watch_record(struct __sk_buff* skb, const struct packet* packet,
+                                                          struct packet_route* route, __s32 from) {
+    if (!packet || !route) return PACKET_WATCHED_uncertain;
+    struct packet_watching w = {.skb = skb,
+                                .offset = packet->l4 + packet->tcp_bytes,
+                                .bytes = packet->payload,
+                                .from = from,
+                                .watched = route->watched};
+    bpf_loop(PACKET_TLS_RANDOM_END, packet_watch_next, &w, 0);
+    if (w.uncertain) return PACKET_WATCHED_uncertain;
+    if (w.gap) return PACKET_WATCHED_gap;
+    route->watched = w.watched;
+    if ((w.watched & PACKET_WATCHED_BYTES) < PACKET_TLS_RANDOM_END) return PACKET_WATCHED_more;
+    return w.watched & PACKET_WATCHED_OTHER ? PACKET_WATCHED_hello : PACKET_WATCHED_uncertain;
+}
+
+struct packet_hello_copy {
+    struct __sk_buff* skb;
+    struct packet_hello_head head;
     __u32 offset;
     __u32 left;
 };
 
-static long packet_copy_next(__u32 index, struct packet_copy* copy) {
+static long packet_copy_piece(__u32 index, struct packet_hello_copy* copy) {
     if (copy->left == 0) return 1;
-    struct packet_payload* const event = bpf_ringbuf_reserve(&packet_events, sizeof(*event), 0);
-    if (!event) return 1;
+    struct packet_hello_piece* const piece = bpf_ringbuf_reserve(&packet_hellos, sizeof(*piece), 0);
+    if (!piece) return 1;
     /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
     __u64 last = copy->left - 1;
-    if (last >= PACKET_PAYLOAD_BYTES) last = PACKET_PAYLOAD_BYTES - 1;
+    if (last >= PACKET_HELLO_PIECE_BYTES) last = PACKET_HELLO_PIECE_BYTES - 1;
     asm volatile("%0 &= 0x7ff" : "+r"(last));
     const __u64 bytes = last + 1;
-    event->kind = PACKET_EVENT_payload;
-    event->slot = copy->slot;
-    event->flow = copy->flow;
-    event->seq = copy->seq;
-    event->bytes = bytes;
-    if (bpf_skb_load_bytes(copy->skb, copy->offset, event->data, bytes) != 0) {
-        bpf_ringbuf_discard(event, 0);
+    piece->head = copy->head;
+    piece->head.bytes = bytes;
+    if (bpf_skb_load_bytes(copy->skb, copy->offset, piece->data, bytes) != 0) {
+        bpf_ringbuf_discard(piece, 0);
         return 1;
     }
-    bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
-    copy->seq += bytes;
+    bpf_ringbuf_submit(piece, BPF_RB_FORCE_WAKEUP);
+    copy->head.seq += bytes;
     copy->offset += bytes;
     copy->left -= bytes;
     return 0;
 }
 
 /* Copies payload to the agent. What finds no room will be retransmitted. */
-static __noinline int packet_copy_payload(struct __sk_buff* skb, const struct packet* packet, __u32 slot) {
+static __noinline int packet_copy_hello(struct __sk_buff* skb, const struct packet* packet, __u32 slot) {
     const struct packet_flow* const flow = packet_flow_at(slot);
     if (!flow) return 0;
-    struct packet_copy copy = {.skb = skb,
-                               .flow = flow->id,
-                               .slot = slot,
-                               .seq = packet->seq,
-                               .offset = packet->l4 + packet->tcp_bytes,
-                               .left = packet->payload};
-    return bpf_loop(PACKET_PAYLOAD_EVENTS_MAX, packet_copy_next, &copy, 0) > 0;
+    const struct hold_options options = hold_options(skb, packet);
+    struct packet_hello_copy copy = {.skb = skb,
+                                     .head = {.flow = flow->id,
+                                              .slot = slot,
+                                              .seq = packet->seq,
+                                              .ack = packet->ack,
+                                              .tsval = options.tsval,
+                                              .tsecr = options.tsecr,
+                                              .window = packet->window,
+                                              .has_timestamps = options.has & LEG_TIMESTAMPS},
+                                     .offset = packet->l4 + packet->tcp_bytes,
+                                     .left = packet->payload};
+    return bpf_loop(PACKET_HELLO_PIECES_MAX, packet_copy_piece, &copy, 0) > 0;
+}
+
+/* Payload of the client's on a route that is JUDGED. 0: it is not to be forwarded. */
+static __always_inline int packet_watch_up(struct __sk_buff* skb, const struct packet* packet,
+                                           const struct packet_route* route,
+                                           const struct packet_route* other) {
+    if (route->flags & PACKET_ROUTE_GUARDED) {
+        const struct packet_guard* const guard = packet_guard_of(route->slot);
+        const __u32 end = packet->seq + packet->payload;
+        /* The first hello once more. */
+        if (guard && (__s32)(end - (guard->client_seq + guard->bytes)) <= 0) return 1;
+    }
+    if (!(other->flags & PACKET_ROUTE_WATCHED)) packet_copy_hello(skb, packet, route->slot);
+    return 0;
+}
+
+/* Payload of the server's on a route that is WATCHED. 0: it is not to be forwarded. */
+static __always_inline int packet_watch_down(struct __sk_buff* skb, const struct packet* packet,
+                                             struct packet_route* route, struct packet_route* other) {
+    const __u32 start = other->ack_start + other->ack_delta; /* of the server's stream */
+    switch (packet_watch_record(skb, packet, route, (__s32)(packet->seq - start))) {
+        case PACKET_WATCHED_gap:
+            return 0;
+        case PACKET_WATCHED_more:
+            return 1;
+        case PACKET_WATCHED_hello:
+            __sync_fetch_and_and(&other->flags, ~PACKET_ROUTE_JUDGED);
+            break;
+        case PACKET_WATCHED_uncertain:
+            break;
+    }
+    __sync_fetch_and_and(&route->flags, ~PACKET_ROUTE_WATCHED);
+    return 1;
 }
 
 /* Payload on a route that is WATCHED or JUDGED. 0: it is not to be forwarded. */
 static __noinline int packet_watch(struct __sk_buff* skb, const struct packet* packet,
                                    struct packet_route* route) {
-    if (route->flags & PACKET_ROUTE_JUDGED) {
-        packet_copy_payload(skb, packet, route->slot);
-        return 0;
-    }
-    /* The record's first byte is where nothing has been sent before; what overtook it comes again. */
-    if (packet->seq != route->seq_next) return 0;
-    if (!packet_is_server_hello(skb, packet)) {
-        struct packet_route* const other = packet_other_route(route);
-        if (!other) return 0;
-        __sync_fetch_and_or(&other->flags, PACKET_ROUTE_JUDGED);
-    }
-    __sync_fetch_and_and(&route->flags, ~PACKET_ROUTE_WATCHED);
-    return 1;
+    struct packet_route* const other = packet_other_route(route);
+    if (!other) return 0;
+    if (route->flags & PACKET_ROUTE_JUDGED) return packet_watch_up(skb, packet, route, other);
+    return packet_watch_down(skb, packet, route, other);
 }
 
 #endif

@@ -135,6 +135,12 @@ class PacketLab {
         return lab_.gateway().run([&] { return splice_->kill(id); });
     }
 
+    bool refuse(std::uint32_t slot, std::uint64_t id) {
+        datapath::PacketFlow about;
+        about.id = id;
+        return lab_.gateway().run([&] { return splice_->refuse(slot, about); });
+    }
+
     // The kernel's own entry; fails the test when there is none.
     packet_route route(const packet_tuple& key) const {
         packet_route route{};

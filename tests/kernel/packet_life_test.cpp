@@ -19,7 +19,7 @@ packet_flow_end ended(PacketLab& lab) {
     packet_flow_end end{};
     EXPECT_TRUE(wait_until([&] {
         lab.splice().read_events([&](const packet_flow_end& event) { end = event; });
-        return end.kind == PACKET_EVENT_ended && end.flow.id != 0;
+        return end.flow.id != 0;
     })) << "no flow ended";
     return end;
 }

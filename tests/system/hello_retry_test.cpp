@@ -164,5 +164,100 @@ TEST(HelloRetry, SilenceAfterTheRequestEndsAtTheDeadline) {
     EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "hello_incomplete");
 }
 
+// A server that the gateway has met, and reaches without a socket: the kernel programs stop the second hello
+// until the agent has judged it.
+class PacketHelloRetry : public testing::Test {
+  protected:
+    PacketHelloRetry() {
+        // The group that the server wants: it does not ask again.
+        EXPECT_TRUE(wait_until([this] {
+            const std::uint64_t before = sockets_connected();
+            ask("P-256");
+            ++meetings_;
+            return sockets_connected() == before;
+        }));
+        sockets_ = sockets_connected();
+    }
+
+    std::uint64_t sockets_connected() const { return lab_.gateway().tcp_counter("ActiveOpens"); }
+    std::uint64_t retransmitted() const { return lab_.client().tcp_counter("RetransSegs"); }
+    Finished ask(const std::string& groups) {
+        return run_openssl_client(lab_.client(), "allowed.example", server_.certificate(),
+                                  {"-tls1_3", "-groups", groups});
+    }
+    // A client that has been asked for its second hello.
+    TcpSocket asked_again() {
+        TcpSocket client = TcpSocket::connect(lab_.client(), Lab::server_v4(443));
+        client.send(allowed_);
+        const std::string header = client.receive_exactly(5);
+        const std::string retry = client.receive_exactly(static_cast<unsigned char>(header[4]));
+        EXPECT_EQ(retry.substr(6, 4), "\xcf\x21\xad\x74") << "the server did not ask again";
+        EXPECT_EQ(sockets_connected(), sockets_);
+        return client;
+    }
+    void expect_refused(TcpSocket& client) {
+        EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+        const JsonRecord end = gateway_.wait_for("end", client.local());
+        EXPECT_EQ(end.text("end"), "denied") << end;
+        EXPECT_EQ(end.text("server_name"), "denied.example") << end;
+        EXPECT_EQ(end.text("mode"), "packet") << end;
+    }
+
+    const Lab lab_;
+    const std::string allowed_ = real_hello(lab_, "allowed.example", "X25519:P-256");
+    const std::string denied_ = real_hello(lab_, "denied.example", "P-256");
+    const RetryingServer server_{lab_};
+    Gateway gateway_{lab_, std::string("limits: {workers: 1}\n") + policy};
+    std::size_t meetings_ = 0;
+    std::uint64_t sockets_ = 0;
+};
+
+TEST_F(PacketHelloRetry, AnHonestClientIsServedAndNeedNotRepeatItself) {
+    const std::uint64_t retransmitted_before = retransmitted();
+    const Finished client = ask("X25519:P-256");
+    EXPECT_NE(client.out.find("HTTP/1.0 200"), std::string::npos) << client.out << client.err;
+    EXPECT_EQ(sockets_connected(), sockets_) << "the socketless way was not taken";
+    EXPECT_EQ(retransmitted(), retransmitted_before);
+    EXPECT_TRUE(wait_until([&] { return gateway_.count_lines("verdict") == meetings_ + 2; }))
+        << "each hello is judged";
+    EXPECT_EQ(gateway_.log_lines("verdict").back().text("server_name"), "allowed.example");
+}
+
+TEST_F(PacketHelloRetry, AnotherNameIsRefusedAndNeverReachesTheServer) {
+    const std::size_t hellos_before = server_.hellos_received();
+    TcpSocket client = asked_again();
+    client.send(denied_);
+    expect_refused(client);
+    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
+}
+
+TEST_F(PacketHelloRetry, AnotherNameBeforeTheServerHasAskedIsRefusedToo) {
+    const std::size_t hellos_before = server_.hellos_received();
+    TcpSocket client = TcpSocket::connect(lab_.client(), Lab::server_v4(443));
+    client.send(allowed_);
+    gateway_.wait_for("verdict", client.local());
+    client.send(denied_);
+    expect_refused(client);
+    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
+}
+
+TEST_F(PacketHelloRetry, WhatIsNoHelloIsRefused) {
+    TcpSocket client = asked_again();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    EXPECT_EQ(gateway_.wait_for("end", client.local()).text("end"), "hello_malformed");
+}
+
+TEST_F(PacketHelloRetry, WhileTheAgentIsDeadItWaitsAndTheNextOneJudges) {
+    const std::size_t hellos_before = server_.hellos_received();
+    TcpSocket client = asked_again();
+    gateway_.kill();
+    client.send(denied_);
+    EXPECT_TRUE(wait_until([&] { return retransmitted() > 0; }));
+    gateway_.start();
+    expect_refused(client);
+    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
+}
+
 }  // namespace
 }  // namespace sluice::test

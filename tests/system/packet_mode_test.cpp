@@ -80,21 +80,29 @@ TEST(PacketMode, StoppedAgentLeavesFlowsAndRemoveEndsThem) {
 // What has been acknowledged would have to be kept.
 TEST(PacketMode, AcknowledgesNothingToTheClientBeforeTheServerDoes) {
     const Lab lab;
-    TcpServer server(lab.server(), 7000, TcpServer::echo);
     Gateway gateway(lab, allow_all);
-    std::uint16_t port = 50'000;
-    // The server is known after the first, and then dialled for what is not TLS.
+    // The server is known after the first, and then reached without a socket.
     for (const std::string& question : {std::string("GET / HTTP/1.0\r\n\r\n"), build_hello()}) {
-        RawPeer client(lab.client(), endpoint("10.10.1.2:" + std::to_string(port++)), Lab::server_v4(7000));
+        const policy::Endpoint source = endpoint(question[0] == 'G' ? "10.10.1.2:50000" : "10.10.1.2:50001");
+        RawPeer server(lab.server(), Lab::server_v4(7000), source);
+        RawPeer client(lab.client(), source, Lab::server_v4(7000));
         ASSERT_TRUE(client.connect());
         client.say(question);
+        ASSERT_TRUE(server.accept());
+        std::optional<RawSegment> heard;
+        do
+            heard = server.receive();
+        while (heard && heard->payload.empty());
+        ASSERT_TRUE(heard);
+        EXPECT_EQ(heard->payload, question);
+        server.ack += static_cast<std::uint32_t>(question.size());
+        server.say("answer");
         const auto first = client.receive();
         ASSERT_TRUE(first);
-        EXPECT_EQ(first->payload, question) << "somebody else has acknowledged it";
-        client.ack += static_cast<std::uint32_t>(question.size());
+        EXPECT_EQ(first->payload, "answer") << "somebody else has acknowledged it";
+        client.ack += static_cast<std::uint32_t>(first->payload.size());
         client.send({.flags = TH_RST});
-        EXPECT_EQ(gateway.wait_for("end", endpoint("10.10.1.2:" + std::to_string(port - 1))).text("mode"),
-                  "packet");
+        EXPECT_EQ(gateway.wait_for("end", source).text("mode"), "packet");
     }
 }
 

@@ -21,6 +21,7 @@
 #include "userspace/agent/log.h"
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/policy_reload.h"
+#include "userspace/agent/second_hello.h"
 #include "userspace/agent/worker.h"
 #include "userspace/datapath/capture.h"
 #include "userspace/datapath/capture_watch.h"
@@ -91,6 +92,7 @@ class Agent {
     void read_packet_events_regularly();
     void watch_interfaces();
     void on_packet_flow_end(const packet_flow_end& end);
+    void judge_second_hello(Flow& flow);
     void watch_capture();
     void restore_capture();
     void warn_of_missing_interfaces();
@@ -118,7 +120,8 @@ class Agent {
     std::optional<asio::posix::stream_descriptor> interface_changes_;
     asio::steady_timer second_;
     asio::steady_timer packet_timer_;
-    Totals packet_totals_;  // of flows that ended in the packet splice
+    Totals packet_totals_;                       // of flows that ended in the packet splice
+    std::optional<SecondHellos> second_hellos_;  // with packet_
     agent_record record_{};
     PolicyReload policy_reload_;
 };
@@ -226,6 +229,9 @@ void Agent::run() {
     if (packet_) {
         packet_events_.emplace(io_, ::dup(packet_->table().events_fd()));
         interface_changes_.emplace(io_, ::dup(packet_->table().interfaces_fd()));
+        const PeekLimits limits{.hello_bytes_max = shared_.config.hello_bytes_max,
+                                .hello_deadline = shared_.config.hello_deadline};
+        second_hellos_.emplace(*packet_, limits, [this](Flow& flow) { judge_second_hello(flow); });
         wait_for_packet_events();
         read_packet_events_regularly();
         watch_interfaces();
@@ -289,11 +295,18 @@ void Agent::wait_for_packet_events() {
 }
 
 void Agent::read_packet_events() {
-    packet_->table().read_events([this](const packet_flow_end& end) { on_packet_flow_end(end); });
+    packet_->table().read_events([this](const packet_flow_end& end) { on_packet_flow_end(end); },
+                                 [this](const packet_hello_piece& piece) { second_hellos_->take(piece); });
+}
+
+void Agent::judge_second_hello(Flow& flow) {
+    flow.take(shared_.policy.load()->judge(flow.facts()));
+    if (flow.outcome.log) log_verdict(log_, flow);
 }
 
 void Agent::read_packet_events_regularly() {
     read_packet_events();
+    second_hellos_->end_late();
     packet_timer_.expires_after(packet_events_interval);
     packet_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) read_packet_events_regularly();
@@ -306,7 +319,8 @@ void Agent::on_packet_flow_end(const packet_flow_end& end) {
     const flow_record flow = packet_->table().record(end);
     packet_totals_.bytes_up += flow.up.bytes;
     packet_totals_.bytes_down += flow.down.bytes;
-    const flow_end why = policy_reload_.why_ended(flow.id, static_cast<flow_end>(end.end));
+    const flow_end why =
+        policy_reload_.why_ended(flow.id, second_hellos_->why_ended(flow.id, static_cast<flow_end>(end.end)));
     packet_totals_.ends[why]++;
     if (end.flow.is_logged) log_packet_end(log_, flow, why);
 }

@@ -96,10 +96,31 @@ std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socke
 
 std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, const Socket& client, const Leg& known) {
     const auto first_bytes = peek_first_bytes(client);
+    const bool is_tls = flow.protocol == policy::Protocol::tls;
     if (first_bytes.empty() || first_bytes.size() > known.segment_bytes) return std::nullopt;
+    if (is_tls && first_bytes.size() != flow.hello.bytes) return std::nullopt;
     const std::string facts = facts_text(flow.facts());
     return dials_.start(record_of(flow, facts), tuple_of(flow.source, flow.destination), first_bytes,
-                        known.clock, known.mss);
+                        {.clock = known.clock, .mss = known.mss, .is_watched = is_tls});
+}
+
+bool PacketMode::refuse(const Flow& flow, std::uint32_t slot) {
+    const std::string facts = facts_text(flow.facts());
+    return splice_.refuse(slot, record_of(flow, facts));
+}
+
+void PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
+                      std::span<const char> hello) {
+    const std::string facts = facts_text(flow.facts());
+    if (!splice_.pass(last.slot, record_of(flow, facts))) return;
+    injector_.inject({.tuple = tuple_of(flow.source, flow.destination),
+                      .seq = seq,
+                      .ack = last.ack,
+                      .window = last.window,
+                      .timestamps = last.has_timestamps != 0,
+                      .tsval = last.tsval,
+                      .tsecr = last.tsecr},
+                     hello);
 }
 
 void PacketMode::announce(const Flow& flow, int socket) {

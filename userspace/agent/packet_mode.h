@@ -4,6 +4,7 @@
 #include <expected>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "userspace/agent/flow.h"
 #include "userspace/agent/socket.h"
@@ -45,6 +46,13 @@ class PacketMode {
     bool is_over(const Dial& dial) const { return dials_.is_over(dial); }
     // True: the flow is spliced. False: nothing has happened to it.
     bool end(const Dial& dial) { return dials_.end(dial); }
+
+    // The flow's second hello has been judged, and is refused. False: the flow has ended already.
+    bool refuse(const Flow& flow, std::uint32_t slot);
+    // Or allowed: passes on these bytes, the first of which has this number, and from here on all that its
+    // client sends. `last`: of the client's last packet.
+    void pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
+              std::span<const char> hello);
 
     // Ends a flow's hold: the agent will carry it.
     void release(const Flow& flow);

@@ -135,6 +135,10 @@ asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits 
     co_return opening;
 }
 
+std::optional<Opening> read_second_hello(Bytes bytes, const PeekLimits& limits) {
+    return from_hello(tls::parse_second_client_hello(bytes), limits);
+}
+
 asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits) {
     patience.last_until(Clock::now() + limits.hello_deadline);
     OpeningPtr opening;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,8 +22,8 @@ namespace sluice::agent {
 struct PeekLimits {
     std::uint32_t hello_bytes_max;
     std::chrono::milliseconds hello_deadline;  // for a whole ClientHello, from the first look
-    std::chrono::milliseconds silence;         // without a byte: the server is expected to speak first
-    std::function<void()> incomplete;  // called once if more bytes must come: they may wait for an ACK
+    std::chrono::milliseconds silence{};       // without a byte: the server is expected to speak first
+    std::function<void()> incomplete{};  // called once if more bytes must come: they may wait for an ACK
 };
 
 struct Opening {
@@ -44,5 +46,8 @@ asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits 
 // The same for the hello that follows a HelloRetryRequest: nothing but TLS is expected, and silence is too
 // late.
 asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits);
+
+// The same of bytes that were seen elsewhere; nothing when more are needed. At most limits.hello_bytes_max.
+std::optional<Opening> read_second_hello(std::span<const std::uint8_t> bytes, const PeekLimits& limits);
 
 }  // namespace sluice::agent

@@ -218,11 +218,12 @@ bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
 }
 
 asio::awaitable<bool> Worker::dial(Flow& flow, Socket& client, const Patience& patience) {
-    // The second hello of a TLS flow would have to be judged here. Where the gateway's own address is used,
-    // the kernel has to find a port.
+    // Where the gateway's own address is used, the kernel has to find a port. Early data would wait for the
+    // server's answer.
     const bool can = shared_.config.upstream_source == UpstreamSource::client &&
                      (flow.protocol == policy::Protocol::http || flow.protocol == policy::Protocol::ssh ||
-                      flow.protocol == policy::Protocol::other);
+                      flow.protocol == policy::Protocol::other ||
+                      (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello)));
     if (!can || !splices_packets(flow) || !splice_.wants_packets(flow)) co_return false;
     flow.state = FLOW_STATE_connecting;
     if (!co_await dialling_.dial(flow, client)) co_return false;

@@ -90,13 +90,12 @@ std::uint32_t PacketDials::initial_sequence(const packet_tuple& client) const {
 }
 
 std::optional<PacketDials::Dial> PacketDials::start(const PacketFlow& flow, const packet_tuple& client,
-                                                    std::span<const char> first_bytes, std::uint32_t clock,
-                                                    std::uint16_t mss) {
-    const std::uint32_t isn = initial_sequence(client);
-    const auto slot = splice_.dial(flow, client, first_bytes, {.isn = isn, .clock = clock, .mss = mss});
+                                                    std::span<const char> first_bytes, PacketDialLeg leg) {
+    leg.isn = initial_sequence(client);
+    const auto slot = splice_.dial(flow, client, first_bytes, leg);
     if (!slot) return std::nullopt;
-    send(client, isn, *slot, true);  // if it does not leave, nobody answers
-    return Dial{.slot = *slot, .isn = isn, .client = client};
+    send(client, leg.isn, *slot, true);  // if it does not leave, nobody answers
+    return Dial{.slot = *slot, .isn = leg.isn, .client = client};
 }
 
 bool PacketDials::is_over(const Dial& dial) const {

@@ -25,10 +25,11 @@ class PacketDials {
         packet_tuple client;
     };
 
-    // Reaches for the server in the name of the client whose packets have this tuple. `clock` and `mss`: as
-    // of an earlier leg between the two (PacketHandover). It is to be ended; nothing: not now.
+    // Reaches for the server in the name of the client whose packets have this tuple. `leg`: `clock` and
+    // `mss` as of an earlier leg between the two (PacketHandover), and no `isn` yet. It is to be ended;
+    // nothing: not now.
     std::optional<Dial> start(const PacketFlow& flow, const packet_tuple& client,
-                              std::span<const char> first_bytes, std::uint32_t clock, std::uint16_t mss);
+                              std::span<const char> first_bytes, PacketDialLeg leg);
     bool is_over(const Dial& dial) const;
     // True: the flow is spliced. False: it is not, and the server has been told to forget it.
     bool end(const Dial& dial);

@@ -33,6 +33,13 @@ struct PacketDialLeg {
     std::uint32_t isn = 0;
     std::uint32_t clock = 0;  // its TSval when CLOCK_MONOTONIC was 0, in milliseconds
     std::uint16_t mss = 0;    // to announce at most
+    bool is_watched = false;  // the first bytes are a ClientHello: a second one is the agent's to judge
+};
+
+// A flow whose client has said something that must be judged before the server may hear it.
+struct PacketWaiting {
+    flow_record flow{};
+    std::uint32_t seq = 0;  // of the first such byte, as the client counts
 };
 
 enum class PacketRefusal : std::uint8_t {

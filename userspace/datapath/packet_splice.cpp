@@ -57,7 +57,7 @@ struct PacketSplice::Handles {
     Fd kill_program;
     std::unique_ptr<ring_buffer, void (*)(ring_buffer*)> ring{nullptr, ring_buffer__free};
     const OnEnd* on_end = nullptr;  // only while read_events() runs
-    const OnEvent* on_event = nullptr;
+    const OnHello* on_hello = nullptr;
     std::optional<PacketInterfaces> interfaces;
     std::mutex inserting;  // guards the writing half of `table`, and `interfaces`
 
@@ -73,19 +73,20 @@ void PacketSplice::Handles::open_kill(const std::string& directory) {
 }
 
 void PacketSplice::Handles::open_events(const std::string& directory) {
-    const auto dispatch = [](void* context, void* data, std::size_t bytes) {
-        const auto& handles = *static_cast<const Handles*>(context);
-        __u32 kind = 0;
-        std::memcpy(&kind, data, std::min(bytes, sizeof kind));
-        if (kind == PACKET_EVENT_ended && bytes >= sizeof(packet_flow_end)) {
-            if (*handles.on_end) (*handles.on_end)(*static_cast<const packet_flow_end*>(data));
-        } else if (*handles.on_event) {
-            (*handles.on_event)(data, bytes);
-        }
+    const auto read_end = [](void* context, void* data, std::size_t) {
+        const auto& on_end = *static_cast<const Handles*>(context)->on_end;
+        if (on_end) on_end(*static_cast<const packet_flow_end*>(data));
         return 0;
     };
-    ring.reset(ring_buffer__new(table.map_fd("packet_events"), dispatch, this, nullptr));
+    const auto read_hello = [](void* context, void* data, std::size_t) {
+        const auto& on_hello = *static_cast<const Handles*>(context)->on_hello;
+        if (on_hello) on_hello(*static_cast<const packet_hello_piece*>(data));
+        return 0;
+    };
+    ring.reset(ring_buffer__new(table.map_fd("packet_events"), read_end, this, nullptr));
     if (!ring) fail(directory + "/packet_events", errno);
+    const int error = ring_buffer__add(ring.get(), table.map_fd("packet_hellos"), read_hello, this);
+    if (error != 0) fail(directory + "/packet_hellos", -error);
 }
 
 PacketSplice::PacketSplice(std::unique_ptr<Handles> handles) : handles_(std::move(handles)) {}
@@ -173,9 +174,22 @@ std::size_t PacketSplice::size() const {
     return handles_->table.control().flows_inserted - handles_->table.control().flows_closed;
 }
 
-bool PacketSplice::pass(std::uint32_t slot, std::uint64_t id) {
-    if (handles_->table.flow(slot).id != id) return false;
+std::optional<PacketWaiting> PacketSplice::waiting(std::uint32_t slot, std::uint64_t id) const {
+    return handles_->table.waiting(slot, id);
+}
+
+bool PacketSplice::pass(std::uint32_t slot, const PacketFlow& flow) {
+    const std::scoped_lock lock(handles_->inserting);  // so that a slot keeps its flow, or is free
+    if (!handles_->table.waiting(slot, flow.id)) return false;
+    handles_->table.rename(slot, flow);
     return run_with_slot(bpf_program__fd(handles_->skeleton->progs.packet_pass), slot);
+}
+
+bool PacketSplice::refuse(std::uint32_t slot, const PacketFlow& flow) {
+    const std::scoped_lock lock(handles_->inserting);
+    if (!handles_->table.waiting(slot, flow.id)) return false;
+    handles_->table.rename(slot, flow);
+    return handles_->kill(slot);
 }
 
 bool PacketSplice::Handles::kill(std::uint32_t slot) {
@@ -218,9 +232,9 @@ int PacketSplice::events_fd() const {
     return ring_buffer__epoll_fd(handles_->ring.get());
 }
 
-void PacketSplice::read_events(const OnEnd& on_end, const OnEvent& on_event) {
+void PacketSplice::read_events(const OnEnd& on_end, const OnHello& on_hello) {
     handles_->on_end = &on_end;
-    handles_->on_event = &on_event;
+    handles_->on_hello = &on_hello;
     ring_buffer__consume(handles_->ring.get());
 }
 

@@ -32,7 +32,7 @@ struct PacketSpliceOptions {
 class PacketSplice {
   public:
     using OnEnd = std::function<void(const packet_flow_end&)>;
-    using OnEvent = std::function<void(const void* event, std::size_t bytes)>;  // any other kind
+    using OnHello = std::function<void(const packet_hello_piece&)>;
 
     // For the agent, which holds the state directory's lock (FlowTable::own): loads and pins what is missing,
     // adopts what is there with its flows, attaches the programs to every interface in place of an earlier
@@ -74,10 +74,14 @@ class PacketSplice {
     flow_record record(const packet_flow_end& end) const;
     std::size_t size() const;  // without those that are closing
 
-    // For the agent, when it has judged what came as PACKET_EVENT_payload and lets it pass: from here on the
-    // client's payload is forwarded, also what is injected. False: the flow has ended, or does not wait for
-    // this.
-    bool pass(std::uint32_t slot, std::uint64_t id);
+    // For the agent, of the flow that a packet_hello_piece is about. Nothing: it has ended, or does not wait
+    // for a judgement.
+    std::optional<PacketWaiting> waiting(std::uint32_t slot, std::uint64_t id) const;
+    // When it has been judged and may pass: from here on the client's payload is forwarded, also what is
+    // injected. `flow`: with what it was judged by. False: as waiting().
+    bool pass(std::uint32_t slot, const PacketFlow& flow);
+    // Ends it instead, as kill() below.
+    bool refuse(std::uint32_t slot, const PacketFlow& flow);
 
     // What is to become of a flow that lives in some slot.
     struct Fate {
@@ -99,7 +103,7 @@ class PacketSplice {
     // For the agent: readable when events wait that must not; those of flows that ended in good order are
     // to be read now and then.
     int events_fd() const;
-    void read_events(const OnEnd& on_end, const OnEvent& on_event = {});
+    void read_events(const OnEnd& on_end, const OnHello& on_hello = {});
 
     // For the agent: readable when interfaces came or went; attach_new() then takes them in.
     int interfaces_fd() const;

@@ -172,6 +172,34 @@ void PacketTable::rename_rule(std::uint32_t slot, std::uint64_t id, std::string_
         std::atomic_ref(flow.rule).store(number, std::memory_order_relaxed);
 }
 
+void PacketTable::rename(std::uint32_t slot, const PacketFlow& flow) {
+    packet_flow renamed = flows_[slot];
+    if (renamed.id != flow.id) return;
+    name(renamed, flow);
+    std::atomic_ref(flows_[slot].server_name).store(renamed.server_name, std::memory_order_relaxed);
+    std::atomic_ref(flows_[slot].rule).store(renamed.rule, std::memory_order_relaxed);
+}
+
+std::optional<PacketWaiting> PacketTable::waiting(std::uint32_t slot, std::uint64_t id) const {
+    if (slot >= control_->slots_used) return std::nullopt;
+    const packet_flow flow = flows_[slot];
+    if (flow.id != id || flow.state != PACKET_SLOT_live) return std::nullopt;
+    const auto up = find_route(flow.up);
+    const auto down = up ? find_route(packet_reverse(up->leaves)) : std::nullopt;
+    if (!down || (up->flags & PACKET_ROUTE_JUDGED) == 0) return std::nullopt;
+    return PacketWaiting{.flow = identity(flow),
+                         .seq = static_cast<std::uint32_t>(down->ack) - up->seq_delta};
+}
+
+void PacketTable::name(packet_flow& slot, const PacketFlow& flow) {
+    slot.server_name = intern(flow.server_name);
+    slot.rule = 0;
+    // A name that found no room is not known later, and so neither are the facts.
+    const bool is_known = flow.server_name.empty() || slot.server_name != 0;
+    if (is_known) slot.rule = intern(join_rule(flow.rule, flow.facts));
+    if (slot.rule == 0) slot.rule = intern(flow.rule);
+}
+
 void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up,
                        std::uint64_t now_ns) {
     packet_flow filled{};
@@ -179,11 +207,7 @@ void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_
     filled.accepted_ns = flow.accepted_ns;
     filled.up = up;
     filled.state = PACKET_SLOT_filling;
-    filled.server_name = intern(flow.server_name);
-    // A name that found no room is not known later, and so neither are the facts.
-    const bool is_known = flow.server_name.empty() || filled.server_name != 0;
-    if (is_known) filled.rule = intern(join_rule(flow.rule, flow.facts));
-    if (filled.rule == 0) filled.rule = intern(flow.rule);
+    name(filled, flow);
     filled.protocol = flow.protocol & 0x7f;
     filled.reason = flow.reason;
     filled.is_logged = flow.is_logged ? 1 : 0;
@@ -253,6 +277,7 @@ std::optional<std::uint32_t> PacketTable::dial(const PacketFlow& flow, const pac
     guard.isn = leg.isn;
     guard.clock = leg.clock;
     guard.mss = leg.mss;
+    guard.is_watched = leg.is_watched ? 1 : 0;
     guards_->wait_for(*slot);
     std::atomic_ref(guard.state).store(PACKET_GUARD_asked, std::memory_order_release);
     return slot;

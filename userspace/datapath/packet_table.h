@@ -43,11 +43,15 @@ class PacketTable {
     const packet_flow& flow(std::uint32_t slot) const { return flows_[slot]; }
     // Another rule, for a flow that this slot still has; the flow's facts stay.
     void rename_rule(std::uint32_t slot, std::uint64_t id, std::string_view rule);
+    // What a second hello says, in place of the first.
+    void rename(std::uint32_t slot, const PacketFlow& flow);
+    std::optional<PacketWaiting> waiting(std::uint32_t slot, std::uint64_t id) const;
     packet_control& control() const { return control_[0]; }
     int map_fd(std::string_view name) const;  // -1: none
 
   private:
     std::uint16_t intern(std::string_view text);
+    void name(packet_flow& slot, const PacketFlow& flow);
     void clear_leftovers();
     void erase_routes(const packet_tuple& up_key);
     std::uint32_t next_slot();

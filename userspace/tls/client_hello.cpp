@@ -13,6 +13,7 @@
 // the space that its surroundings give it: bytes that two parsers could understand differently are refused.
 #include "userspace/tls/client_hello.h"
 
+#include <algorithm>
 #include <bitset>
 
 #include "userspace/tls/byte_reader.h"
@@ -36,6 +37,7 @@ enum Extension : std::uint16_t {
     ec_point_formats_extension = 11,
     signature_algorithms_extension = 13,
     alpn_extension = 16,
+    early_data_extension = 42,
     supported_versions_extension = 43,
     encrypted_client_hello_extension = 0xfe0d,
 };
@@ -203,6 +205,10 @@ ClientHello parse(Bytes stream, Turn turn) {
 }
 
 }  // namespace
+
+bool offers_early_data(const ClientHello& hello) {
+    return std::ranges::find(hello.extensions, early_data_extension) != hello.extensions.end();
+}
 
 std::string_view to_string(HelloStatus status) {
     switch (status) {

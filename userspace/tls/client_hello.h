@@ -58,6 +58,9 @@ ClientHello parse_client_hello(std::span<const std::uint8_t> stream);
 // 8446 4.2.10 and D.4): these records are skipped and counted in `bytes`, not in `records`.
 ClientHello parse_second_client_hello(std::span<const std::uint8_t> stream);
 
+// Whether application data may follow it before the server has answered (RFC 8446 4.2.10).
+bool offers_early_data(const ClientHello& hello);
+
 // Values that clients send to keep parsers tolerant, and that mean nothing: 0x0a0a, 0x1a1a, ... 0xfafa (RFC
 // 8701 2).
 constexpr bool is_grease(std::uint16_t value) {
