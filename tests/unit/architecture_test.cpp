@@ -2,6 +2,7 @@
 //
 //   text, policy, tls   pure: no sockets, no libbpf, no Asio, and nothing of datapath, agent or cli
 //   datapath            the only folder that includes libbpf, libnftables, libnl or a skeleton
+//   names               the only folder that includes c-ares; of the others it knows policy alone
 //   agent               the only folder that includes Asio
 //   cli, main, tests    on top: nobody else includes agent's or cli's headers
 #include <gtest/gtest.h>
@@ -108,6 +109,17 @@ TEST(Architecture, DatapathDoesNotKnowAsioNorWhoUsesIt) {
                           return is_asio(header) ||
                                  starts_with_any(header, {"userspace/agent/", "userspace/cli/"});
                       });
+}
+
+TEST(Architecture, OnlyNamesIncludesCaresAndItKnowsPolicyAlone) {
+    const auto is_names = [](const std::string& file) { return file.starts_with("userspace/names/"); };
+    expect_no_include(std::not_fn(is_names),
+                      [](const std::string& header) { return header.starts_with("ares"); });
+    expect_no_include(is_names, [](const std::string& header) {
+        return is_asio(header) || is_kernel_library(header) ||
+               starts_with_any(header, {"bpf/", "userspace/datapath/", "userspace/agent/", "userspace/cli/",
+                                        "userspace/tls/"});
+    });
 }
 
 TEST(Architecture, OnlyTheAgentIncludesAsio) {
