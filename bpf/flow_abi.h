@@ -11,7 +11,7 @@
  */
 #include <linux/types.h>
 
-#define FLOW_ABI_VERSION 3
+#define FLOW_ABI_VERSION 4
 
 /* Why a flow ended. `live`: it has not. */
 #define FLOW_END_LIST(X)                                                                                  \
@@ -36,7 +36,9 @@
     X(not_redirected)       /* somebody connected to the agent's own port */                              \
     X(stopped)              /* the agent stopped */                                                       \
     X(splice_failed)        /* the kernel's account of the bytes does not add up: reset, not corrupted */ \
-    X(policy_changed)       /* a reload ended it: `on_reload` */
+    X(policy_changed)       /* a reload ended it: `on_reload` */                                          \
+    X(name_mismatch)        /* denied: `verify`: the destination is no address of the server name */      \
+    X(name_unresolved)      /* denied: `verify`: no address of the server name could be learned */
 
 /* Who carries a flow's bytes. `none`: nobody yet. */
 #define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)
@@ -74,7 +76,8 @@
     X(peeking)    /* waiting for the client's first bytes */           \
     X(connecting) /* allowed, the upstream connection is being made */ \
     X(waiting)    /* connected; the server has not spoken yet */       \
-    X(spliced)
+    X(spliced)                                                         \
+    X(resolving) /* allowed, the server name's addresses are being asked for */
 
 #define SLUICE_ENUMERATOR(prefix, word) prefix##_##word,
 #define X(word) SLUICE_ENUMERATOR(FLOW_END, word)
@@ -116,14 +119,14 @@ struct flow_record {
     __u64 active_ns; /* last byte either way */
     struct flow_endpoint source;
     struct flow_endpoint destination; /* the original one */
-    struct flow_direction up;         /* client to server */
-    struct flow_direction down;       /* server to client */
+    struct flow_endpoint dialled;     /* by the gateway: the same, unless the flow is pinned or translated */
     __u8 state;                       /* enum flow_state */
     __u8 protocol;                    /* enum flow_protocol */
     __u8 mode;                        /* enum splice_mode */
     __u8 reason;                      /* enum splice_reason */
-    __u8 unused[4];
-    char rule[FLOW_RULE_BYTES];               /* NUL-terminated, cut if longer */
+    struct flow_direction up;         /* client to server */
+    struct flow_direction down;       /* server to client */
+    char rule[FLOW_RULE_BYTES];       /* NUL-terminated, cut if longer */
     char server_name[FLOW_SERVER_NAME_BYTES]; /* NUL-terminated; empty: none */
     /* What else it was judged by, as userspace/agent/recorded_facts.h writes it; NUL-terminated. Empty: not
      * known. */
@@ -147,6 +150,11 @@ struct agent_record {
     __u64 bytes_up;       /* of flows that have ended */
     __u64 bytes_down;
     __u64 log_lines_lost;            /* the log's reader was too slow */
+    __u64 names_known;               /* names of which addresses are known, or known to be none */
+    __u64 names_addresses;           /* of all these */
+    __u64 names_asked;               /* questions to name servers */
+    __u64 names_failed;              /* ... that were not answered */
+    __u64 names_overheard;           /* answers to others that were believed */
     __u64 flow_ends[FLOW_END_COUNT]; /* flows ended, by reason; [live] is unused */
     __u32 policy_rules;
     __u32 policy_reloads;

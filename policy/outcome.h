@@ -34,10 +34,23 @@ constexpr std::string_view to_string(OnReload on_reload) {
     return on_reload_words[static_cast<std::size_t>(on_reload)];
 }
 
+// How far a server name is believed, which is no more than what the client says: of flows that are allowed.
+enum class Verify : std::uint8_t {
+    off,
+    log,      // the log says whether the client dialled an address of that name
+    pin,      // an address of that name is dialled, whatever the client did
+    enforce,  // a flow to any other address is refused
+};
+inline constexpr std::array<std::string_view, 4> verify_words{"off", "log", "pin", "enforce"};
+constexpr std::string_view to_string(Verify verify) {
+    return verify_words[static_cast<std::size_t>(verify)];
+}
+
 struct Outcome {
     Action action = Action::deny;
     DenyStyle style = DenyStyle::reset;
     bool log = true;
+    Verify verify = Verify::off;  // with `allow` only
 };
 
 struct Verdict {

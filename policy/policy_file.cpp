@@ -10,8 +10,8 @@ namespace sluice::policy {
 namespace {
 
 constexpr Outcome malformed_when_silent{Action::deny, DenyStyle::reset, true};
-// The keys action, style and log.
-Outcome read_outcome(const YamlMapping& mapping) {
+// The keys action, style, log and verify; `verify` is what holds when the last is silent.
+Outcome read_outcome(const YamlMapping& mapping, Verify verify) {
     Outcome outcome;
     outcome.action = static_cast<Action>(mapping.at("action").word(action_words));
     if (const YamlReader* style = mapping.find("style")) {
@@ -21,17 +21,32 @@ Outcome read_outcome(const YamlMapping& mapping) {
         outcome.style = static_cast<DenyStyle>(style->word(deny_style_words));
     }
     if (const YamlReader* log = mapping.find("log")) outcome.log = log->flag();
+    const YamlReader* own_verify = mapping.find("verify");
+    if (own_verify != nullptr && outcome.action == Action::deny) {
+        own_verify->fail("expected verify: only with action: allow, found it with action: deny");
+    }
+    if (own_verify != nullptr) verify = static_cast<Verify>(own_verify->word(verify_words));
+    if (outcome.action == Action::allow) outcome.verify = verify;
     return outcome;
 }
 
 // A word, or a mapping with the keys above.
-Outcome read_short_outcome(const YamlReader& value) {
+Outcome read_short_outcome(const YamlReader& value, Verify verify) {
     if (value.is_mapping()) {
-        return read_outcome(value.mapping("an action", {"action", "style", "log"}));
+        return read_outcome(value.mapping("an action", {"action", "style", "log", "verify"}), verify);
     }
     Outcome outcome;
     outcome.action = static_cast<Action>(value.word(action_words));
+    if (outcome.action == Action::allow) outcome.verify = verify;
     return outcome;
+}
+
+// Such flows have no name.
+Outcome read_malformed(const YamlReader& value) {
+    if (value.is_mapping()) {
+        return read_outcome(value.mapping("an action", {"action", "style", "log"}), Verify::off);
+    }
+    return read_short_outcome(value, Verify::off);
 }
 
 std::string read_name(const YamlReader& value) {
@@ -57,11 +72,17 @@ constexpr auto with_conditions(const std::string_view (&before)[Before],
     std::ranges::copy(after, keys.begin() + Before + condition_keys.size());
     return keys;
 }
-constexpr auto rule_keys = with_conditions({"name"}, {"action", "use", "style", "log"});
-constexpr auto row_keys = with_conditions({"name"}, {"action", "style", "log"});
+constexpr auto rule_keys = with_conditions({"name"}, {"action", "use", "style", "log", "verify"});
+constexpr auto row_keys = with_conditions({"name"}, {"action", "style", "log", "verify"});
 
 // What `use:` may name, and the profiles that each stands for.
 using Uses = std::map<std::string, std::vector<std::size_t>, std::less<>>;
+
+// What rules and rows may name, and what holds where they are silent.
+struct Surroundings {
+    NamedSets sets;
+    Verify verify = Verify::off;
+};
 
 // One place for the names of rules and rows: logs show nothing else.
 class RuleNames {
@@ -78,7 +99,7 @@ class RuleNames {
     std::map<std::string, int> lines_;
 };
 
-Rule read_rule(const YamlReader& value, const NamedSets& sets, const Uses& uses) {
+Rule read_rule(const YamlReader& value, const Surroundings& around, const Uses& uses) {
     constexpr std::string_view wanted = "a rule (a mapping with name: and action:)";
     YamlMapping mapping = value.mapping(wanted, rule_keys);
     Rule rule;
@@ -86,13 +107,13 @@ Rule read_rule(const YamlReader& value, const NamedSets& sets, const Uses& uses)
     rule.column = value.column();
     rule.name = read_name(mapping.at("name"));
     bool any = false;
-    rule.when = read_conditions(mapping, sets, &any);
+    rule.when = read_conditions(mapping, around.sets, &any);
     const YamlReader* use = mapping.find("use");
     if (use == nullptr) {
-        rule.outcome = read_outcome(mapping);
+        rule.outcome = read_outcome(mapping, around.verify);
         return rule;
     }
-    for (std::string_view key : {"action", "style", "log"}) {
+    for (std::string_view key : {"action", "style", "log", "verify"}) {
         if (const YamlReader* other = mapping.find(key)) {
             other->fail("expected use: without " + std::string(key) +
                         ": (the profile's rows have it), found both");
@@ -111,11 +132,11 @@ Rule read_rule(const YamlReader& value, const NamedSets& sets, const Uses& uses)
     return rule;
 }
 
-std::vector<Rule> read_rules(const YamlReader& value, const NamedSets& sets, const Uses& uses,
+std::vector<Rule> read_rules(const YamlReader& value, const Surroundings& around, const Uses& uses,
                              RuleNames& names) {
     std::vector<Rule> rules;
     for (const YamlReader& entry : value.mappings("a list of rules")) {
-        rules.push_back(read_rule(entry, sets, uses));
+        rules.push_back(read_rule(entry, around, uses));
         names.add(rules.back(), entry);
     }
     return rules;
@@ -130,16 +151,16 @@ std::string read_short_name(const YamlReader& value) {
     return name;
 }
 
-Rule read_row(const YamlReader& value, const std::string& profile, std::size_t number, const NamedSets& sets,
-              const RuleNames& names) {
+Rule read_row(const YamlReader& value, const std::string& profile, std::size_t number,
+              const Surroundings& around, const RuleNames& names) {
     YamlMapping mapping = value.mapping("a row (a mapping with action:)", row_keys);
     Rule row;
     row.line = value.line();
     row.column = value.column();
     bool any = false;
-    row.when = read_conditions(mapping, sets, &any);
+    row.when = read_conditions(mapping, around.sets, &any);
     if (row.when.empty() && !any) value.fail("expected a condition in a row, or match: any, found neither");
-    row.outcome = read_outcome(mapping);
+    row.outcome = read_outcome(mapping, around.verify);
     const YamlReader* name = mapping.find("name");
     std::string default_rows = any ? "any" : row.when.uncategorized ? "uncategorized" : "";
     if (name != nullptr) {
@@ -152,7 +173,7 @@ Rule read_row(const YamlReader& value, const std::string& profile, std::size_t n
     return row;
 }
 
-Profile read_profile(const YamlReader& value, const NamedSets& sets, RuleNames& names) {
+Profile read_profile(const YamlReader& value, const Surroundings& around, RuleNames& names) {
     YamlMapping mapping =
         value.mapping("a profile (a mapping with name: and rows:)", {"name", "enforce", "rows"});
     Profile profile;
@@ -161,7 +182,7 @@ Profile read_profile(const YamlReader& value, const NamedSets& sets, RuleNames& 
     profile.name = read_short_name(mapping.at("name"));
     if (const YamlReader* enforce = mapping.find("enforce")) profile.enforce = enforce->flag();
     for (const YamlReader& entry : mapping.at("rows").mappings("a list of rows")) {
-        profile.rows.push_back(read_row(entry, profile.name, profile.rows.size() + 1, sets, names));
+        profile.rows.push_back(read_row(entry, profile.name, profile.rows.size() + 1, around, names));
         names.add(profile.rows.back(), entry);
     }
     return profile;
@@ -174,11 +195,11 @@ void add_use(Uses& uses, const std::string& name, std::vector<std::size_t> profi
     }
 }
 
-std::vector<Profile> read_profiles(const YamlReader& value, const NamedSets& sets, Uses& uses,
+std::vector<Profile> read_profiles(const YamlReader& value, const Surroundings& around, Uses& uses,
                                    RuleNames& names) {
     std::vector<Profile> profiles;
     for (const YamlReader& entry : value.mappings("a list of profiles")) {
-        profiles.push_back(read_profile(entry, sets, names));
+        profiles.push_back(read_profile(entry, around, names));
         add_use(uses, profiles.back().name, {profiles.size() - 1}, entry);
     }
     return profiles;
@@ -207,26 +228,28 @@ void read_groups(const YamlReader& value, Uses& uses) {
 
 Policy read_policy(const YamlReader& section) {
     YamlMapping mapping = section.mapping("a policy (a mapping with default:)",
-                                          {"default", "malformed", "on_reload", "lists", "prepared_lists",
-                                           "sets", "profiles", "groups", "rules"});
-    Outcome fallback = read_short_outcome(mapping.at("default"));
+                                          {"default", "malformed", "verify", "on_reload", "lists",
+                                           "prepared_lists", "sets", "profiles", "groups", "rules"});
+    Surroundings around;
+    if (const YamlReader* value = mapping.find("verify"))
+        around.verify = static_cast<Verify>(value->word(verify_words));
+    Outcome fallback = read_short_outcome(mapping.at("default"), around.verify);
     Outcome malformed = malformed_when_silent;
-    if (const YamlReader* value = mapping.find("malformed")) malformed = read_short_outcome(*value);
-    NamedSets sets;
-    if (const YamlReader* value = mapping.find("sets")) sets = read_sets(*value);
+    if (const YamlReader* value = mapping.find("malformed")) malformed = read_malformed(*value);
+    if (const YamlReader* value = mapping.find("sets")) around.sets = read_sets(*value);
     ListSources sources;
     sources.file = section.file();
     if (const YamlReader* value = mapping.find("lists")) sources.lists = read_lists(*value);
     if (const YamlReader* value = mapping.find("prepared_lists")) sources.prepared = value->text("a path");
-    sets.lists = sources.lists;
+    around.sets.lists = sources.lists;
     RuleNames names;
     Uses uses;
     std::vector<Profile> profiles;
     if (const YamlReader* value = mapping.find("profiles"))
-        profiles = read_profiles(*value, sets, uses, names);
+        profiles = read_profiles(*value, around, uses, names);
     if (const YamlReader* value = mapping.find("groups")) read_groups(*value, uses);
     std::vector<Rule> rules;
-    if (const YamlReader* value = mapping.find("rules")) rules = read_rules(*value, sets, uses, names);
+    if (const YamlReader* value = mapping.find("rules")) rules = read_rules(*value, around, uses, names);
     Policy policy(std::move(rules), fallback, malformed, std::move(profiles));
     policy.set_list_sources(std::move(sources));
     if (const YamlReader* value = mapping.find("on_reload"))

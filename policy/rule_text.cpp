@@ -61,6 +61,7 @@ std::string to_text(const Rule& rule) {
     if (!rule.use.empty()) return out + " -> use " + rule.use;
     out += " -> " + std::string(to_string(rule.outcome.action));
     if (rule.outcome.action == Action::deny) out += " (" + std::string(to_string(rule.outcome.style)) + ")";
+    if (rule.outcome.verify != Verify::off) out += ", verify " + std::string(to_string(rule.outcome.verify));
     return out + (rule.outcome.log ? "" : ", no log");
 }
 

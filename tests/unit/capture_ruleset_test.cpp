@@ -1,7 +1,11 @@
 // The text of the rules; what they do is tests/kernel/capture_test.cpp's.
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "userspace/datapath/capture.h"
+#include "userspace/datapath/dns_watch.h"
 
 namespace sluice::datapath {
 namespace {
@@ -55,6 +59,44 @@ TEST(CaptureRuleset, HasOnlyTheSetsThatItUses) {
     const std::string text = capture_ruleset(config);
     EXPECT_NE(text.find("ip6 daddr @exclude_destinations_v6 return"), std::string::npos) << text;
     EXPECT_EQ(text.find("exclude_destinations_v4"), std::string::npos) << text;
+}
+
+TEST(CaptureRuleset, BelievesNameServersOnlyWhereTheyAreReachedAndNeverAClient) {
+    CaptureConfig config = config_of_lan();
+    EXPECT_EQ(capture_ruleset(config).find("log group"), std::string::npos);
+    config.observe = {*policy::IpAddress::parse("192.0.2.53"), *policy::IpAddress::parse("2001:db8::53")};
+    const std::string text = capture_ruleset(config);
+    const std::string way = "iifname != { \"lan0\" } oifname { \"lan0\" } meta l4proto 17 udp sport 53 ";
+    const std::string reached = " fib saddr . iif oif exists log group 15001 snaplen 4096\n";
+    EXPECT_NE(text.find(way + "ip saddr { 192.0.2.53 }" + reached), std::string::npos) << text;
+    EXPECT_NE(text.find(way + "ip6 saddr { 2001:db8::53 }" + reached), std::string::npos) << text;
+}
+
+TEST(UdpPayload, IsReadFromWholeDatagramsOnly) {
+    // IPv4 192.0.2.53:53 to 10.0.0.1:5300, "abc".
+    std::vector<unsigned char> v4 = {0x45, 0, 0, 31, 0, 0,  0,    0,    64, 17, 0, 0, 192, 0,   2,  53,
+                                     10,   0, 0, 1,  0, 53, 0x14, 0xb4, 0,  11, 0, 0, 'a', 'b', 'c'};
+    const auto text = [](const std::vector<unsigned char>& packet) {
+        const auto [data, bytes] = udp_payload(packet.data(), packet.size());
+        return data == nullptr ? std::string("none") : std::string(data, data + bytes);
+    };
+    EXPECT_EQ(text(v4), "abc");
+    for (std::size_t bytes = 0; bytes < v4.size(); ++bytes)
+        EXPECT_EQ(text({v4.begin(), v4.begin() + static_cast<std::ptrdiff_t>(bytes)}), "none") << bytes;
+    auto changed = v4;
+    changed[6] = 0x20;
+    EXPECT_EQ(text(changed), "none") << "a fragment";
+    changed = v4;
+    changed[9] = 6;
+    EXPECT_EQ(text(changed), "none") << "TCP";
+    changed = v4;
+    changed[25] = 7;
+    EXPECT_EQ(text(changed), "none") << "shorter than its own header";
+    std::vector<unsigned char> v6(40, 0);
+    v6[0] = 0x60;
+    v6[6] = 17;
+    v6.insert(v6.end(), v4.begin() + 20, v4.end());
+    EXPECT_EQ(text(v6), "abc");
 }
 
 TEST(CaptureRuleset, RefusesAnInterfaceNameThatCouldBreakOutOfItsQuotes) {

@@ -51,10 +51,14 @@ peek: {hello_bytes_max: 16384, hello_deadline_ms: 5000, silence_ms: 100}
 splice: relay
 timeouts: {connect_ms: 3000, idle_s: 60, half_close_s: 30}
 limits: {flows: 1000, workers: 2}
+dns: {servers: [192.0.2.53, '[2001:db8::53]:5353']}
 policy: {default: allow}
 )");
     EXPECT_EQ(config.capture.interfaces.size(), 3u);
     EXPECT_EQ(config.capture.ports[1].to_string(), "8000-8100");
+    ASSERT_EQ(config.name_servers.size(), 2u);
+    EXPECT_EQ(config.name_servers[0].to_string(), "192.0.2.53:53");
+    EXPECT_EQ(config.name_servers[1].to_string(), "[2001:db8::53]:5353");
     EXPECT_EQ(config.capture.exclude_sources[0].to_string(), "10.0.0.5/32");
     EXPECT_EQ(config.capture.exclude_destinations[1].to_string(), "fd00::/8");
     EXPECT_EQ(config.capture.exclude_ports[0].to_string(), "22");
@@ -76,6 +80,32 @@ policy: {default: allow}
     EXPECT_EQ(config.half_close_timeout.count(), 30);
     EXPECT_EQ(config.flows_max, 1000u);
     EXPECT_EQ(config.workers, 2u);
+}
+
+TEST(Config, NameServersAreAddressesAndObservedOnlyByRulesOfOurOwn) {
+    const auto error = [](const std::string& text) -> std::string {
+        try {
+            parse_config("c.yaml", text + "policy: {default: allow}\n");
+            return "accepted";
+        } catch (const policy::FileError& error) {
+            return error.what();
+        }
+    };
+    const std::string capture = "capture: {interfaces: lan0}\n";
+    const Config config = parse_config(
+        "c.yaml", capture + "dns: {observe: [192.0.2.53, '2001:db8::53']}\npolicy: {default: allow}\n");
+    EXPECT_EQ(config.capture.observe.size(), 2u);
+    EXPECT_TRUE(config.name_servers.empty()) << "those of the system";
+    EXPECT_EQ(error(capture + "dns: {servers: ns.example}\n"),
+              "c.yaml:2:16: error: expected the address of a name server, such as 192.0.2.53 or "
+              "[2001:db8::1]:5353, found \"ns.example\"");
+    EXPECT_EQ(
+        error("capture: {install: false}\ndns: {observe: 192.0.2.53}\n"),
+        "c.yaml:2:16: error: expected observe: together with rules that sluice installs for interfaces:, "
+        "found it without");
+    EXPECT_EQ(error(capture + "dns: {observe: 192.0.2.0/24}\n"),
+              "c.yaml:2:16: error: expected the address of a name server whose answers are believed, found "
+              "\"192.0.2.0/24\"");
 }
 
 TEST(Config, InterfacesMayBeMissingWhenTheOperatorInstallsTheRules) {
@@ -147,7 +177,7 @@ TEST(Config, TheRequiredSectionsAreAskedFor) {
               "c.yaml:1:1: error: expected a mapping with interfaces:, found nothing");
     EXPECT_EQ(
         error(std::string(minimal) + "timeout: {}\n"),
-        "c.yaml:3:1: error: expected capture, upstream, peek, splice, timeouts, limits or policy, found "
+        "c.yaml:3:1: error: expected capture, upstream, peek, splice, timeouts, limits, dns or policy, found "
         "\"timeout\" (did you mean timeouts?)");
 }
 

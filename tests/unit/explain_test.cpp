@@ -71,6 +71,20 @@ TEST_F(Explain, SaysWhyEachEarlierRuleWasPassedOver) {
               "passed over  no-ssh (line 7): port 443 does not match\n");
 }
 
+TEST_F(Explain, SaysWhatWouldBeVerifiedAndAsksNobody) {
+    write(std::string(policy_text) +
+          "    - {name: web, server_name: 'suffix:example.net', action: allow, verify: pin}\n");
+    const std::vector<std::string> question = {"explain",  "--server-name", "www.example.net", "--source",
+                                               "11.0.0.1", "--destination", "203.0.113.1:443"};
+    EXPECT_NE(
+        run(question).out.find("verify       pin: if 203.0.113.1 is no address of www.example.net, one of "
+                               "these is dialled instead\n"),
+        std::string::npos);
+    auto as_json = question;
+    as_json.push_back("--json");
+    EXPECT_NE(run(as_json).out.find("\"verify\":\"pin\""), std::string::npos);
+}
+
 TEST_F(Explain, JsonIsOneObjectOnOneLine) {
     Result result = run({"explain", "--json", "--source", "10.0.0.1", "--destination", "[2001:db8::1]:80"});
     EXPECT_EQ(result.exit_code, 0);

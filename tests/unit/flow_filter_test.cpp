@@ -58,7 +58,7 @@ TEST(FlowFilter, AMistakeIsNamed) {
               "state");
     EXPECT_EQ(FlowFilter::parse({"port=http"}).error(), "'http' is not a number");
     EXPECT_EQ(FlowFilter::parse({"state=open"}).error(),
-              "'open' is not known: expected peeking, connecting, waiting or spliced");
+              "'open' is not known: expected peeking, connecting, waiting, spliced or resolving");
     EXPECT_FALSE(FlowFilter::parse({"mode=relais"}));
     EXPECT_FALSE(FlowFilter::parse({"protocol=server_first"}));
     EXPECT_EQ(FlowFilter::parse({"source=10.0.0.1/8"}).error(), "'10.0.0.1/8' is not an address or prefix");

@@ -105,11 +105,12 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"default: [deny]\n", "1:10: error: expected allow or deny, found a list"},
         Mistake{"default: {style: drop}\n", "1:10: error: expected action: in an action, found none"},
         Mistake{"default: {action: deny, name: x}\n",
-                "1:25: error: expected action, style or log, found \"name\""},
+                "1:25: error: expected action, style, log or verify, found \"name\""},
         Mistake{"default: deny\ndefault: allow\n",
                 "2:1: error: expected each key once, found \"default\" again"},
         Mistake{"default: deny\nrule: []\n",
-                "2:1: error: expected default, malformed, on_reload, lists, prepared_lists, sets, profiles, "
+                "2:1: error: expected default, malformed, verify, on_reload, lists, prepared_lists, sets, "
+                "profiles, "
                 "groups or "
                 "rules, found \"rule\" "
                 "(did you mean rules?)"},
@@ -149,7 +150,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistake{"server-name: \"exact:a\"",
                 "27: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style or log, found "
+                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
+                "verify, found "
                 "\"server-name\" (did you mean server_name?)"},
         Mistake{"name: b", "27: error: expected each key once, found \"name\" again"},
         Mistake{"log: yes", "32: error: expected true or false, found \"yes\""},
@@ -189,7 +191,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"<<: 1", "31: error: expected a mapping, or a list of them, to merge, found \"1\""},
         Mistake{"<<: {<<: {log: true}}",
                 "32: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style or log, found "
+                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
+                "verify, found "
                 "\"<<\""}));
 
 TEST(PolicyFile, ARuleNeedsANameOfItsOwnAndAnAction) {
@@ -217,6 +220,34 @@ TEST(PolicyFile, ARuleNeedsANameOfItsOwnAndAnAction) {
 TEST(PolicyFile, AStyleOfDenialMeansNothingForAnAllowedFlow) {
     EXPECT_EQ(error("default: {action: allow, style: drop}\n"),
               "p.yaml:1:33: error: expected style: only with action: deny, found it with action: allow");
+}
+
+TEST(PolicyFile, WhetherNamesAreVerifiedIsSaidOnceForAllAndByEachRuleOrRow) {
+    Policy policy = read(R"(
+default: {action: allow, verify: log}
+malformed: allow
+verify: enforce
+profiles:
+  - name: p
+    rows: [{port: 1, action: allow}, {port: 2, action: allow, verify: 'off'}, {port: 3, action: deny}]
+rules:
+  - {name: a, port: 4, action: allow}
+  - {name: b, port: 5, action: allow, verify: pin}
+  - {name: c, use: p}
+)");
+    EXPECT_EQ(policy.fallback().verify, Verify::log);
+    EXPECT_EQ(policy.malformed().verify, Verify::off) << "it has no name";
+    EXPECT_EQ(policy.rules()[0].outcome.verify, Verify::enforce);
+    EXPECT_EQ(policy.rules()[1].outcome.verify, Verify::pin);
+    const auto& rows = policy.profiles()[0].rows;
+    EXPECT_EQ(rows[0].outcome.verify, Verify::enforce);
+    EXPECT_EQ(rows[1].outcome.verify, Verify::off);
+    EXPECT_EQ(rows[2].outcome.verify, Verify::off) << "a deny needs no evidence";
+    EXPECT_EQ(read("default: allow\n").fallback().verify, Verify::off);
+    EXPECT_EQ(error("default: {action: deny, verify: pin}\n"),
+              "p.yaml:1:33: error: expected verify: only with action: allow, found it with action: deny");
+    EXPECT_EQ(error("default: allow\nverify: maybe\n"),
+              "p.yaml:2:9: error: expected off, log, pin or enforce, found \"maybe\"");
 }
 
 TEST(PolicyFile, ATabAfterTheColonIsNoIndentation) {

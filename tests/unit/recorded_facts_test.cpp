@@ -67,6 +67,16 @@ TEST(RecordedFacts, AnAddressInANamesPlaceIsNoName) {
     EXPECT_EQ(known->facts().server_name, "");
 }
 
+TEST(Rejudgement, APinnedFlowMustBeAllowedToWhereItGoesToo) {
+    const policy::Policy policy = policy::read_policy(policy::YamlReader::parse(
+        "f", "default: allow\nrules: [{name: no, destination: 192.0.2.9, action: deny}]\n"));
+    flow_record flow = record_of({.source = {}, .destination = {}, .server_name = "www.example"}, "-");
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, flow, {}).ends);
+    flow.dialled = {.address = {192, 0, 2, 9}, .is_v4 = 1, .unused = 0, .port = 443};
+    EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, flow, {}).ends);
+    EXPECT_EQ(rejudge(policy, policy::OnReload::re_evaluate, flow, {}).rule, "no");
+}
+
 TEST(Rejudgement, AFlowOfWhichNotAllIsKnownEnds) {
     const policy::Policy policy = policy::read_policy(policy::YamlReader::parse("f", "default: allow\n"));
     const flow_record unknown = record_of({.source = {}, .destination = {}, .server_name = {}}, "");

@@ -23,9 +23,11 @@ constexpr const char* everything =
     R"(capture: {interfaces: [lan0, lan1], ports: [443, 8000-8100], exclude: {sources: 10.0.0.1}}
 peek: {silence_ms: 100}
 splice: packet
+dns: {servers: [192.0.2.53, '[2001:db8::1]:5353'], observe: 192.0.2.53}
 policy:
   default: {action: deny, style: drop, log: false}
   malformed: deny
+  verify: log
   on_reload: re-evaluate
   prepared_lists: /var/cache/lists.prepared
   lists:
@@ -39,7 +41,7 @@ policy:
     - name: base
       enforce: false
       rows:
-        - {name: first, server_name: [set:updates, none, 'glob:*.b.example'], source: set:lab, action: allow}
+        - {name: first, server_name: [set:updates, none, 'glob:*.b.example'], source: set:lab, action: allow, verify: pin}
         - {ech: [grease, outer], alpn: h2, ja4: 't13*', protocol: tls, action: deny, style: alert}
         - {ssh_version: '2.0-*', time: [set:office, {days: [sat, sun], zone: UTC}], action: allow, log: false}
         - {match: uncategorized, action: deny}
@@ -49,7 +51,7 @@ policy:
   rules:
     - {name: hand over, port: [443, 80-90], not: {destination: 192.0.2.0/24, any_of: [{port: 443}]}, use: all}
     - {name: listed, list: ads, category: [games, uncategorized], not: {list: [ads, ut1]}, action: deny}
-    - {name: smtp, protocol: [smtp, server-first, http, ssh, other], any_of: {source: 10.0.0.0/8}, action: allow}
+    - {name: smtp, protocol: [smtp, server-first, http, ssh, other], any_of: {source: 10.0.0.0/8}, action: allow, verify: enforce}
 )";
 
 TEST(Schema, TheShippedConfigurationFits) {
@@ -90,6 +92,9 @@ TEST(Schema, MistakesDoNotFitAndTheAgentAgrees) {
              "  lists: [{name: a, folder: f, format: ut1, category: b}]\n",
              "  lists: [{name: a, file: f, format: hosts, category: uncategorized}]\n",
              "  prepared_lists: []\n",
+             "  verify: maybe\n",
+             "  rules: [{name: a, action: deny, verify: pin}]\n",
+             "  malformed: {action: allow, verify: log}\n",
              "  rules: [{name: a, category: [], action: allow}]\n",
              "  profiles: [{name: a, rows: [{action: allow}]}]\n",
          }) {

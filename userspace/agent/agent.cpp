@@ -25,6 +25,7 @@
 #include "userspace/agent/worker.h"
 #include "userspace/datapath/capture.h"
 #include "userspace/datapath/capture_watch.h"
+#include "userspace/datapath/dns_watch.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/sockmap.h"
 
@@ -81,6 +82,9 @@ class InstalledCapture {
 class Agent {
   public:
     Agent(const RunOptions& options, const Config& config);
+    ~Agent() { resolver_.stop(); }  // whom it answers goes first
+    Agent(const Agent&) = delete;
+    Agent& operator=(const Agent&) = delete;
     void run();
 
   private:
@@ -92,7 +96,8 @@ class Agent {
     void read_packet_events_regularly();
     void watch_interfaces();
     void on_packet_flow_end(const packet_flow_end& end);
-    void judge_second_hello(Flow& flow);
+    flow_end judge_second_hello(Flow& flow, flow_end trouble);
+    void watch_dns();
     void watch_capture();
     void restore_capture();
     void warn_of_missing_interfaces();
@@ -108,13 +113,16 @@ class Agent {
     Log log_{STDOUT_FILENO};
     const std::string sockmap_test_;      // "passed", or why not; empty: not asked for
     std::unique_ptr<PacketMode> packet_;  // null: not wanted, or not possible here
+    names::Resolver resolver_;
     Shared shared_;
     std::vector<std::unique_ptr<Worker>> workers_;
     asio::io_context io_{1};
-    asio::signal_set signals_;  // before the capture: a signal that ends us must remove it
+    asio::signal_set signals_;                     // before the capture: a signal that ends us must remove it
+    std::optional<datapath::DnsWatch> dns_watch_;  // before the capture: nobody else takes its place
     InstalledCapture capture_;  // after the workers: captured connections find their listeners
     std::optional<datapath::CaptureWatch> capture_watch_;  // none where the operator's own rules capture
     asio::posix::stream_descriptor capture_changes_;
+    asio::posix::stream_descriptor dns_answers_;
     asio::posix::stream_descriptor events_;
     std::optional<asio::posix::stream_descriptor> packet_events_;
     std::optional<asio::posix::stream_descriptor> interface_changes_;
@@ -170,6 +178,11 @@ std::unique_ptr<PacketMode> make_packet_mode(const RunOptions& options, const Co
     }
 }
 
+std::optional<datapath::DnsWatch> make_dns_watch(const Config& config) {
+    if (config.capture.observe.empty()) return std::nullopt;
+    return std::optional<datapath::DnsWatch>(std::in_place);
+}
+
 // The first policy goes with its lists when another one takes its place.
 Config without_policy(Config config) {
     config.policy = nullptr;
@@ -183,18 +196,22 @@ Agent::Agent(const RunOptions& options, const Config& config)
       table_(datapath::FlowTable::own(options.state_directory)),
       sockmap_test_(test_sockmap(config.splice)),
       packet_(make_packet_mode(options, config, log_)),
+      resolver_(config.name_servers),
       shared_{.config = without_policy(config),
               .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
               .sockets_max = sockets_max(worker_count_),
               .packet = packet_.get(),
               .table = table_,
               .log = log_,
+              .resolver = resolver_,
               .sockmap_flows_max = sockmap_test_ == "passed" ? sockmap_flows(shared_) : 0,
               .policy = nullptr},
       workers_(make_workers(shared_, worker_count_)),
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
+      dns_watch_(make_dns_watch(config)),
       capture_(shared_.config.capture),
       capture_changes_(io_),
+      dns_answers_(io_),
       events_(io_, ::dup(table_.events_fd())),
       second_(io_),
       packet_timer_(io_),
@@ -231,12 +248,18 @@ void Agent::run() {
         interface_changes_.emplace(io_, ::dup(packet_->table().interfaces_fd()));
         const PeekLimits limits{.hello_bytes_max = shared_.config.hello_bytes_max,
                                 .hello_deadline = shared_.config.hello_deadline};
-        second_hellos_.emplace(*packet_, limits, [this](Flow& flow) { judge_second_hello(flow); });
+        second_hellos_.emplace(*packet_, limits, [this](Flow& flow, flow_end trouble) {
+            return judge_second_hello(flow, trouble);
+        });
         wait_for_packet_events();
         read_packet_events_regularly();
         watch_interfaces();
     }
     if (capture_watch_) watch_capture();
+    if (dns_watch_) {
+        dns_answers_.assign(::dup(dns_watch_->fd()));
+        watch_dns();
+    }
     warn_of_missing_interfaces();
     log_.event("ready", [&](text::JsonObject& line) {
         line.add("version", options_.version);
@@ -252,6 +275,7 @@ void Agent::run() {
     ::sd_notify(0, "READY=1");
     io_.run();
     ::sd_notify(0, "STOPPING=1");
+    resolver_.stop();
     if (packet_) packet_->hold_listener(0);
     for (auto& worker : workers_)
         worker->stop();
@@ -299,9 +323,16 @@ void Agent::read_packet_events() {
                                  [this](const packet_hello_piece& piece) { second_hellos_->take(piece); });
 }
 
-void Agent::judge_second_hello(Flow& flow) {
+flow_end Agent::judge_second_hello(Flow& flow, flow_end trouble) {
     flow.take(shared_.policy.load()->judge(flow.facts()));
-    if (flow.outcome.log) log_verdict(log_, flow);
+    flow_end end = flow.allowed() ? FLOW_END_live : trouble == FLOW_END_live ? FLOW_END_denied : trouble;
+    // Another name than the first hello's: nobody has asked for its addresses, and the server is connected.
+    if (flow.needs_evidence()) {
+        flow.outcome.action = policy::Action::deny;
+        end = FLOW_END_name_unresolved;
+    }
+    if (flow.outcome.log) log_verdict(log_, flow, end);
+    return end;
 }
 
 void Agent::read_packet_events_regularly() {
@@ -332,6 +363,17 @@ void Agent::watch_interfaces() {
                                        packet_->table().attach_new();
                                        watch_interfaces();
                                    });
+}
+
+void Agent::watch_dns() {
+    dns_answers_.async_wait(asio::posix::stream_descriptor::wait_read,
+                            [this](boost::system::error_code error) {
+                                if (error) return;
+                                dns_watch_->read([this](const unsigned char* payload, std::size_t bytes) {
+                                    resolver_.overhear(payload, bytes);
+                                });
+                                watch_dns();
+                            });
 }
 
 // Somebody flushed the ruleset: install ours again, else traffic would pass unfiltered.
@@ -399,6 +441,12 @@ void Agent::write_record() {
     std::strncpy(record_.sockmap_test, sockmap_test_.c_str(), sizeof record_.sockmap_test - 1);
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;
     std::ranges::fill(record_.flow_ends, 0);
+    const names::ResolverTotals names = resolver_.totals();
+    record_.names_known = names.names;
+    record_.names_addresses = names.addresses;
+    record_.names_asked = names.questions;
+    record_.names_failed = names.failures;
+    record_.names_overheard = names.overheard;
     add_totals(packet_totals_);
     for (const auto& worker : workers_)
         add_totals(worker->totals());

@@ -11,6 +11,7 @@
 
 #include "policy/policy_file.h"
 #include "policy/quote.h"
+#include "userspace/names/resolver.h"
 
 namespace sluice::agent {
 namespace {
@@ -36,6 +37,7 @@ constexpr std::uint32_t idle_s_max = 30 * 86'400;
 constexpr std::uint32_t half_close_s_max = 86'400;
 // The rules forget a connection of the gateway's own clients later than the agent does.
 constexpr std::chrono::seconds local_grace{300};
+constexpr std::size_t name_servers_max = 8;  // more, and a name that nobody knows costs minutes
 constexpr std::uint32_t flows_ceiling = 10'000'000;
 constexpr std::uint32_t workers_ceiling = 1024;
 // The table's number is the routing rule's priority too, and must come before the main table's rule at 32766.
@@ -171,6 +173,41 @@ void read_timeouts(const YamlReader& value, Config& config) {
     }
 }
 
+// With a port if it is not 53.
+policy::Endpoint read_name_server(const YamlReader& value) {
+    constexpr std::string_view wanted =
+        "the address of a name server, such as 192.0.2.53 or [2001:db8::1]:5353";
+    const std::string text = value.text(wanted);
+    if (const auto address = policy::IpAddress::parse(text)) return {*address, names::dns_port};
+    const auto endpoint = policy::Endpoint::parse(text);
+    if (!endpoint || endpoint->port == 0) value.fail_expecting(wanted);
+    return *endpoint;
+}
+
+void read_dns(const YamlReader& value, Config& config) {
+    YamlMapping mapping = value.mapping("a mapping with servers: or observe:", {"servers", "observe"});
+    if (const auto* servers = mapping.find("servers")) {
+        for (const YamlReader& entry : servers->entries("a name server")) {
+            config.name_servers.push_back(read_name_server(entry));
+            if (config.name_servers.size() > name_servers_max)
+                entry.fail("expected at most " + std::to_string(name_servers_max) +
+                           " name servers, found more");
+        }
+    }
+    const auto* observe = mapping.find("observe");
+    if (observe == nullptr) return;
+    constexpr std::string_view wanted = "the address of a name server whose answers are believed";
+    for (const YamlReader& entry : observe->entries(wanted)) {
+        const auto address = policy::IpAddress::parse(entry.text(wanted));
+        if (!address) entry.fail_expecting(wanted);
+        config.capture.observe.push_back(*address);
+    }
+    // The rule that shows them to the agent is one of those.
+    if (!config.capture.install || config.capture.interfaces.empty())
+        observe->fail(
+            "expected observe: together with rules that sluice installs for interfaces:, found it without");
+}
+
 void read_limits(const YamlReader& value, Config& config) {
     YamlMapping mapping = value.mapping("a mapping", {"flows", "workers"});
     if (const auto* flows = mapping.find("flows")) config.flows_max = read_u32(*flows, 0, flows_ceiling);
@@ -187,9 +224,9 @@ void read_limits(const YamlReader& value, Config& config) {
 
 Config parse_config(const std::string& file, const std::string& text) {
     constexpr std::string_view wanted = "a mapping with capture: and policy:";
-    YamlMapping mapping =
-        YamlReader::parse(file, text)
-            .mapping(wanted, {"capture", "upstream", "peek", "splice", "timeouts", "limits", "policy"});
+    YamlMapping mapping = YamlReader::parse(file, text)
+                              .mapping(wanted, {"capture", "upstream", "peek", "splice", "timeouts", "limits",
+                                                "dns", "policy"});
     Config config;
     config.capture = read_capture(mapping.at("capture"));
     if (const auto* upstream = mapping.find("upstream")) read_upstream(*upstream, config);
@@ -197,6 +234,7 @@ Config parse_config(const std::string& file, const std::string& text) {
     if (const auto* splice = mapping.find("splice")) config.splice = read_splice(*splice);
     if (const auto* timeouts = mapping.find("timeouts")) read_timeouts(*timeouts, config);
     if (const auto* limits = mapping.find("limits")) read_limits(*limits, config);
+    if (const auto* dns = mapping.find("dns")) read_dns(*dns, config);
     config.capture.local_idle_s = static_cast<std::uint32_t>((config.idle_timeout + local_grace).count());
     config.policy = std::make_shared<const policy::Policy>(policy::read_policy(mapping.at("policy")));
     return config;

@@ -31,6 +31,7 @@ struct Config {
     std::chrono::milliseconds connect_timeout{10'000};
     std::chrono::seconds idle_timeout{3600};
     std::chrono::seconds half_close_timeout{300};
+    std::vector<policy::Endpoint> name_servers;    // none: those of /etc/resolv.conf
     std::uint32_t flows_max = 0;                   // 0: as many as the descriptor limit allows
     std::uint32_t workers = 0;                     // 0: one per core
     std::shared_ptr<const policy::Policy> policy;  // never null
@@ -38,7 +39,7 @@ struct Config {
 
     std::vector<policy::ListInfo> list_files;  // as they were found when they were read
 
-    // In anything that only a restart can change.
+    // In anything that only a restart can change: all but `policy` and `dns.servers`.
     bool differs_outside_policy(const Config& other) const;
 };
 

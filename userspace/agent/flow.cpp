@@ -2,6 +2,7 @@
 #include "userspace/agent/flow.h"
 
 #include "userspace/agent/hello_exchange.h"
+#include "userspace/agent/name_check.h"
 #include "userspace/agent/peek.h"
 #include "userspace/agent/refuse.h"
 #include "userspace/agent/speaker.h"
@@ -18,6 +19,9 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
     // Wait, without consuming, for the first bytes; judge by what they say.
     OpeningPtr opening = co_await peek(downstream, patience, worker.peek_limits(flow));
     flow_end end = worker.judge(flow, *opening, patience);
+    // What it says is no more than a claim: where the policy asks for it, see what name servers say.
+    if (end == FLOW_END_live && flow.needs_evidence())
+        end = co_await check_name(worker, flow, downstream, patience);
     if (end != FLOW_END_live) co_return end;
 
     if (!opening->silent && co_await worker.dial(flow, downstream, patience)) co_return FLOW_END_live;
@@ -39,7 +43,10 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         flow.delivered = first == Speaker::server && !downstream.hung_up;
         if (first == Speaker::server) co_return FLOW_END_live;
         opening = co_await peek(downstream, patience, worker.peek_limits(flow));
-        co_return worker.judge(flow, *opening, patience);
+        end = worker.judge(flow, *opening, patience);
+        if (end == FLOW_END_live && flow.needs_evidence())
+            end = co_await check_name(worker, flow, downstream, patience);
+        co_return end;
     }
     co_return FLOW_END_live;
 }
@@ -55,7 +62,10 @@ asio::awaitable<flow_end> judge_second_hello(Worker& worker, Flow& flow, Socket&
     if (*answer == ServerSays::go_on) co_return FLOW_END_live;
     worker.release(flow);  // a round more than a hold can last
     OpeningPtr opening = co_await peek_second_hello(downstream, patience, worker.peek_limits(flow));
-    co_return worker.judge(flow, *opening, patience);
+    const flow_end end = worker.judge(flow, *opening, patience);
+    if (end == FLOW_END_live && flow.needs_evidence())
+        co_return co_await check_name(worker, flow, downstream, patience);
+    co_return end;
 }
 
 asio::awaitable<flow_end> deliver(Worker& worker, Flow& flow, Socket& downstream, Socket& upstream,

@@ -1,14 +1,17 @@
 #pragma once
 // One connection through the gateway: what is known of it (Flow), and its life up to the splice (run_flow).
+#include <array>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "bpf/flow_abi.h"
 #include "policy/facts.h"
 #include "policy/outcome.h"
+#include "policy/policy.h"
 #include "userspace/agent/patience.h"
 #include "userspace/agent/socket.h"
 #include "userspace/tls/client_hello.h"
@@ -16,6 +19,13 @@
 namespace sluice::agent {
 
 class Worker;
+
+// Whether the client has dialled an address of the name that it says. `unasked`: nobody wanted to know.
+enum class Verified : std::uint8_t { unasked, yes, no, unknown };
+inline constexpr std::array<std::string_view, 4> verified_words{"unasked", "yes", "no", "unknown"};
+constexpr std::string_view to_string(Verified verified) {
+    return verified_words[static_cast<std::size_t>(verified)];
+}
 
 // Written by the coroutine of run_flow, then by the splice that took the flow; never by both at once.
 struct FlowTimes {
@@ -31,6 +41,7 @@ class Flow {
     std::uint64_t id = 0;
     policy::Endpoint source;
     policy::Endpoint destination;      // the original one
+    policy::Endpoint dialled;          // by the gateway: the same, unless the flow is pinned to another
     policy::Endpoint upstream_source;  // of the upstream connection, as its socket has it
     policy::Protocol protocol = policy::Protocol::other;
     bool is_local = false;  // its client is a program on the gateway itself
@@ -42,6 +53,7 @@ class Flow {
     std::string ssh_version;                            // of SSH flows
     std::string ja4;                                    // of TLS flows
     policy::Outcome outcome;
+    Verified verified = Verified::unasked;
     std::string rule;  // a copy, as are the next three: the policy may be replaced while the flow lives
     std::string list;  // by which the rule matched; empty: by none
     std::string category;
@@ -56,7 +68,14 @@ class Flow {
     std::uint64_t descriptors = 0;  // counted against the process's limit
 
     void take(const policy::Verdict& verdict);  // all of it
+    // By where it goes, too, if it is pinned.
+    policy::Verdict judge_again(const policy::Policy& policy) const;
     bool allowed() const { return outcome.action == policy::Action::allow; }
+    // It may go on only when more is known of its server name (name_check.h).
+    bool needs_evidence() const {
+        return outcome.verify != policy::Verify::off && allowed() && !server_name().empty();
+    }
+    bool is_pinned() const { return dialled != destination; }
     std::string_view server_name() const;   // for the policy: empty when there is none
     std::string_view claimed_name() const;  // for people: an IP literal too
     policy::Facts facts() const;            // points into the flow

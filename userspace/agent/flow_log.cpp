@@ -18,6 +18,7 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("flow", flow.id);
     line.add("source", flow.source.to_string());
     line.add("destination", flow.destination.to_string());
+    if (flow.is_pinned()) line.add("dialled", flow.dialled.to_string());
     if (!flow.judged) return;
     line.add("protocol", policy::to_string(flow.protocol));
     line.add("server_name", flow.claimed_name());
@@ -29,10 +30,16 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
 
 }  // namespace
 
-void log_verdict(Log& log, const Flow& flow) {
+void log_verdict(Log& log, const Flow& flow, flow_end end) {
     log.event("verdict", [&](text::JsonObject& line) {
         add_identity(line, flow);
         if (!flow.would_deny.empty()) line.add("would_deny", flow.would_deny);
+        if (flow.verified != Verified::unasked) {
+            line.add("verify", policy::to_string(flow.outcome.verify));
+            line.add("verified", to_string(flow.verified));
+        }
+        if (end == FLOW_END_name_mismatch || end == FLOW_END_name_unresolved)
+            line.add("why", datapath::flow_end_word(static_cast<unsigned>(end)));
         if (!flow.allowed()) line.add("style", policy::to_string(flow.outcome.style));
         if (flow.protocol == policy::Protocol::tls) {
             line.add("alpn", flow.hello.alpn);
@@ -74,6 +81,8 @@ void log_packet_end(Log& log, const flow_record& flow, flow_end end) {
         line.add("flow", flow.id);
         line.add("source", datapath::endpoint(flow.source).to_string());
         line.add("destination", datapath::endpoint(flow.destination).to_string());
+        if (datapath::is_dialled_elsewhere(flow))
+            line.add("dialled", datapath::endpoint(flow.dialled).to_string());
         line.add("protocol", policy::to_string(static_cast<policy::Protocol>(flow.protocol)));
         line.add("server_name", flow.server_name);
         line.add("rule", flow.rule);

@@ -5,7 +5,8 @@
 
 namespace sluice::agent {
 
-void log_verdict(Log& log, const Flow& flow);
+// `end`: name_mismatch or name_unresolved, if that is why it is denied.
+void log_verdict(Log& log, const Flow& flow, flow_end end);
 void log_end(Log& log, const Flow& flow, flow_end end);
 // Of a flow that no agent carried, perhaps an earlier agent's.
 void log_packet_end(Log& log, const flow_record& flow, flow_end end);

@@ -51,6 +51,15 @@ policy::Facts Flow::facts() const {
             .time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())};
 }
 
+policy::Verdict Flow::judge_again(const policy::Policy& policy) const {
+    const policy::Verdict verdict = policy.judge(facts());
+    if (!verdict.allowed() || !is_pinned()) return verdict;
+    policy::Facts there = facts();
+    there.destination = dialled;
+    const policy::Verdict denial = policy.judge(there);
+    return denial.allowed() ? verdict : denial;
+}
+
 void Flow::take(const policy::Verdict& verdict) {
     outcome = verdict.outcome;
     rule = verdict.rule;
@@ -68,6 +77,7 @@ flow_record Flow::record() const {
     out.active_ns = nanoseconds(times.active);
     out.source = abi_endpoint(source);
     out.destination = abi_endpoint(destination);
+    out.dialled = abi_endpoint(dialled);
     out.up = up;
     out.down = down;
     out.state = static_cast<__u8>(state);

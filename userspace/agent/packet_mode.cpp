@@ -74,7 +74,7 @@ std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socke
         return std::unexpected(SPLICE_REASON_acknowledged);
     }
     const packet_tuple downstream = tuple_of(flow.source, flow.destination);
-    const packet_tuple upstream = tuple_of(flow.destination, flow.upstream_source);
+    const packet_tuple upstream = tuple_of(flow.dialled, flow.upstream_source);
     const auto legs = hold_.take(downstream, upstream, static_cast<std::uint32_t>(flow.up.bytes));
     if (!legs) return std::unexpected(legs.error());
     const std::string facts = facts_text(flow.facts());
@@ -128,8 +128,8 @@ void PacketMode::announce(const Flow& flow, int socket) {
 }
 
 void PacketMode::release(const Flow& flow) {
-    const auto probe = hold_.release(tuple_of(flow.source, flow.destination),
-                                     tuple_of(flow.destination, flow.upstream_source));
+    const auto probe =
+        hold_.release(tuple_of(flow.source, flow.destination), tuple_of(flow.dialled, flow.upstream_source));
     if (probe) injector_.inject(*probe, {});
 }
 

@@ -23,7 +23,8 @@ class PacketMode {
     // From now on what this port's listeners accept can be taken.
     void hold_listener(std::uint16_t port) { hold_.hold_listener(port, dials_.socket_cookies()); }
 
-    // Before an upstream socket of the flow connects that has not the client's own address and port.
+    // Before an upstream socket of the flow connects that has not the client's own address and port, or
+    // another destination.
     void announce(const Flow& flow, int socket);
 
     // What is known of a server's leg, for dials between the same two hosts.

@@ -90,13 +90,22 @@ asio::awaitable<bool> Patience::writable_or_failed(Socket& writable, Socket& fai
     return until([&writable, &failed] { return writable.writable || failed.failed; }, writable, failed);
 }
 
+asio::awaitable<bool> Patience::told(const bool& flag, Socket& failed) {
+    co_await until([&flag, &failed] { return flag || failed.failed; }, failed, failed);
+    co_return flag;
+}
+
+void Patience::wake() {
+    if (resume_) std::exchange(resume_, nullptr)();
+}
+
 asio::awaitable<void> Patience::sleep() {
     return asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
         [this](auto handler) { resume_ = std::move(handler); }, asio::use_awaitable);
 }
 
 void Patience::on_ready(Socket&) {
-    if (resume_) std::exchange(resume_, nullptr)();
+    wake();
 }
 
 void Patience::end(flow_end why) {

@@ -70,6 +70,9 @@ class Patience final : private Subscriber {
     asio::awaitable<bool> either_readable(Socket& one, Socket& other);
     asio::awaitable<bool> readable_or_failed(Socket& readable, Socket& failed);
     asio::awaitable<bool> writable_or_failed(Socket& writable, Socket& failed);  // one may be the other
+    // Until somebody has set the flag, and then called wake(). False also: the socket has failed.
+    asio::awaitable<bool> told(const bool& flag, Socket& failed);
+    void wake();  // the coroutine, if it waits; on this thread
 
   private:
     friend class Deadlines;

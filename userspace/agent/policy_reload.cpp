@@ -65,6 +65,8 @@ void PolicyReload::look_at_lists_regularly() {
 void PolicyReload::finish(Reading reading, const ConfigReader::Result& fresh) {
     if (reading != Reading::nothing) {
         if (fresh) {
+            // The lists alone were read: they say nothing of name servers.
+            if (reading == Reading::file) shared_.resolver.use(fresh->name_servers);
             shared_.policy = fresh->policy;
             warn_of_lists(*fresh);
             ++count_;

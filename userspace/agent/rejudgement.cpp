@@ -1,6 +1,7 @@
 #include "userspace/agent/rejudgement.h"
 
 #include "userspace/agent/recorded_facts.h"
+#include "userspace/datapath/flow_endpoint.h"
 
 namespace sluice::agent {
 
@@ -12,7 +13,13 @@ Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, co
     if (!known) return {.ends = true, .rule = {}, .is_known = false};
     policy::Facts facts = known->facts();
     facts.time = time;
-    const policy::Verdict verdict = policy.judge(facts);
+    policy::Verdict verdict = policy.judge(facts);
+    // A pinned one must be allowed to where it goes as well (name_check.h).
+    if (verdict.allowed() && datapath::is_dialled_elsewhere(flow)) {
+        facts.destination = datapath::endpoint(flow.dialled);
+        const policy::Verdict there = policy.judge(facts);
+        if (!there.allowed()) verdict = there;
+    }
     return {.ends = kills || !verdict.allowed(), .rule = verdict.rule};
 }
 

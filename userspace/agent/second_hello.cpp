@@ -82,12 +82,11 @@ void SecondHellos::take(const packet_hello_piece& piece) {
 void SecondHellos::judge(const Waiting& waiting, Opening opening, const packet_hello_head* last) {
     const flow_end trouble = opening.trouble;
     Flow flow = flow_of(waiting.flow, std::move(opening));
-    judge_(flow);
-    if (flow.allowed() && last != nullptr) {
-        packet_.pass(flow, *last, waiting.seq, waiting.bytes);
-    } else if (packet_.refuse(flow, waiting.slot)) {
-        refused_[flow.id] = trouble == FLOW_END_live ? FLOW_END_denied : trouble;
-    }
+    flow_end end = judge_(flow, trouble);
+    if (end == FLOW_END_live && last != nullptr)
+        return packet_.pass(flow, *last, waiting.seq, waiting.bytes);
+    if (end == FLOW_END_live) end = trouble;  // half a hello, which the policy lets pass: half is no hello
+    if (packet_.refuse(flow, waiting.slot)) refused_[flow.id] = end;
 }
 
 void SecondHellos::end_late() {

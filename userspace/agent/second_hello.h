@@ -21,8 +21,9 @@ namespace sluice::agent {
 // On the agent's own thread.
 class SecondHellos {
   public:
-    // Writes the verdict into the flow, and into the log.
-    using Judge = std::function<void(Flow&)>;
+    // Writes the verdict into the flow, and into the log. `live`, or how the flow ends; `trouble`: when its
+    // hello cannot be understood.
+    using Judge = std::function<flow_end(Flow&, flow_end trouble)>;
     SecondHellos(PacketMode& packet, PeekLimits limits, Judge judge);
 
     void take(const packet_hello_piece& piece);

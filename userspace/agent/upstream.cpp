@@ -60,7 +60,7 @@ struct Attempt {
 
 Attempt start_connecting(const Flow& flow, const Config& config, SourcePort port, PacketMode* packet) {
     const UpstreamSource source = config.upstream_source;
-    const bool is_v4 = flow.destination.address.is_v4();
+    const bool is_v4 = flow.dialled.address.is_v4();
     Attempt attempt{.fd = datapath::Fd(
                         ::socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
     if (!attempt.fd) attempt.error = errno;
@@ -81,8 +81,8 @@ Attempt start_connecting(const Flow& flow, const Config& config, SourcePort port
         if (attempt.error != 0) return attempt;
     }
     attempt.has_source_of_client = source == UpstreamSource::client && port == SourcePort::of_the_client;
-    if (packet && !attempt.has_source_of_client) packet->announce(flow, fd);
-    SocketAddress destination(flow.destination);
+    if (packet && (!attempt.has_source_of_client || flow.is_pinned())) packet->announce(flow, fd);
+    SocketAddress destination(flow.dialled);
     attempt.error = ::connect(fd, destination.get(), destination.length) == 0 ? 0 : errno;
     return attempt;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// The leg that the gateway opens: a connection to the original destination.
+// The leg that the gateway opens: a connection to the original destination, or to where the flow is pinned.
 #include <boost/asio/awaitable.hpp>
 #include <expected>
 

@@ -71,7 +71,7 @@ LiveFlows Worker::rejudge_now() {
     std::vector<std::uint64_t> over;
     const auto goes_on = [&](Flow& flow) {
         const bool was_logged = flow.outcome.log;
-        flow.take(policy->judge(flow.facts()));
+        flow.take(flow.judge_again(*policy));
         flow.outcome.log = flow.outcome.log || was_logged;
         return flow.allowed();
     };
@@ -155,7 +155,7 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
     const std::uint64_t spliced_as_packets = shared_.packet ? shared_.packet->table().size() : 0;
     if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets >= shared_.flows_max)
         end = FLOW_END_flow_limit;
-    if (destination) flow->destination = *destination;
+    if (destination) flow->destination = flow->dialled = *destination;
     flow->is_local = shared_.config.capture.local && is_own_address(source.address);
     if (end != FLOW_END_live) {
         reset_and_close(std::move(socket));
@@ -187,9 +187,13 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     const auto policy = shared_.policy.load();
     flow.ja4 = flow.protocol == policy::Protocol::tls ? tls::ja4(flow.hello) : std::string();
     flow.take(policy->judge(flow.facts()));
-    if (flow.outcome.log) log_verdict(shared_.log, flow);
+    if (!flow.needs_evidence()) log_verdict(flow);
     if (flow.allowed()) return FLOW_END_live;
     return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;
+}
+
+void Worker::log_verdict(const Flow& flow, flow_end end) {
+    if (flow.outcome.log) agent::log_verdict(shared_.log, flow, end);
 }
 
 void Worker::splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {
@@ -212,18 +216,20 @@ bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
     }
     const auto leg = splice_.take_as_packets(flow, client, server);
     if (!leg) return false;
-    dialling_.learn(flow, *leg);
+    if (!flow.is_pinned()) dialling_.learn(flow, *leg);
     forget(flow);
     return true;
 }
 
 asio::awaitable<bool> Worker::dial(Flow& flow, Socket& client, const Patience& patience) {
-    // Where the gateway's own address is used, the kernel has to find a port. Early data would wait for the
-    // server's answer.
-    const bool can = shared_.config.upstream_source == UpstreamSource::client &&
+    // Where the gateway's own address is used, the kernel has to find a port. What it enters has one
+    // destination on both legs. Early data would wait for the server's answer, and a second hello's name for
+    // evidence.
+    const bool can = shared_.config.upstream_source == UpstreamSource::client && !flow.is_pinned() &&
                      (flow.protocol == policy::Protocol::http || flow.protocol == policy::Protocol::ssh ||
                       flow.protocol == policy::Protocol::other ||
-                      (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello)));
+                      (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello) &&
+                       !flow.needs_evidence()));
     if (!can || !splices_packets(flow) || !splice_.wants_packets(flow)) co_return false;
     flow.state = FLOW_STATE_connecting;
     if (!co_await dialling_.dial(flow, client)) co_return false;

@@ -20,6 +20,7 @@
 #include "userspace/agent/peek.h"
 #include "userspace/agent/splice.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/names/resolver.h"
 
 namespace sluice::agent {
 
@@ -31,6 +32,7 @@ struct Shared {
     PacketMode* const packet;  // null: the mode is not used
     datapath::FlowTable& table;
     Log& log;
+    names::Resolver& resolver;
     const std::uint32_t sockmap_flows_max;  // of each worker; 0: that mode cannot be used here
     std::atomic<std::shared_ptr<const policy::Policy>> policy;
     std::atomic<std::uint64_t> flow_id_next = 1;
@@ -69,13 +71,18 @@ class Worker {
     // For run_flow, on this worker's thread.
     Deadlines& deadlines() { return deadlines_; }
     Reactor& reactor() { return reactor_; }
+    asio::io_context& io() { return io_; }
+    names::Resolver& resolver() { return shared_.resolver; }
+    std::shared_ptr<const policy::Policy> policy() const { return shared_.policy; }
     const Config& config() const { return shared_.config; }
     PacketMode* packet() const { return shared_.packet; }  // null: the mode is not used
     PeekLimits peek_limits(const Flow& flow) const;        // the flow must outlive them
 
     // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else
-    // how it ends.
+    // how it ends. Of a flow that needs evidence the log is left to check_name().
     flow_end judge(Flow& flow, Opening& opening, const Patience& patience);
+    // If it is to be. `end`: how the flow ends, when evidence said so.
+    void log_verdict(const Flow& flow, flow_end end = FLOW_END_live);
     // One more descriptor for this flow, until it ends. False: there is none.
     bool take_descriptor(Flow& flow);
     void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);

@@ -123,6 +123,25 @@ Question read_question(const ExplainOptions& options) {
     return question;
 }
 
+// What the agent would find out besides, of a flow with a name; empty: nothing.
+std::string verification(const Explanation& explanation, const Facts& facts) {
+    if (!explanation.verdict.allowed() || facts.server_name.empty()) return {};
+    const policy::Verify verify = explanation.verdict.outcome.verify;
+    const std::string address = facts.destination.address.to_string();
+    const std::string name(facts.server_name);
+    switch (verify) {
+        case policy::Verify::off:
+            return {};
+        case policy::Verify::log:
+            return "log: it passes, and the log says whether " + address + " is an address of " + name;
+        case policy::Verify::pin:
+            return "pin: if " + address + " is no address of " + name + ", one of these is dialled instead";
+        case policy::Verify::enforce:
+            break;
+    }
+    return "enforce: refused after all unless " + address + " is an address of " + name;
+}
+
 void print_text(const Explanation& explanation, const Question& question) {
     const policy::Outcome& outcome = explanation.verdict.outcome;
     auto row = [](std::string_view title, std::string_view value) { fmt::print("{:<13}{}\n", title, value); };
@@ -139,6 +158,8 @@ void print_text(const Explanation& explanation, const Question& question) {
     if (!explanation.verdict.would_deny.empty()) row("would deny", explanation.verdict.would_deny);
     if (!explanation.verdict.allowed()) row("style", to_string(outcome.style));
     row("log", outcome.log ? "yes" : "no");
+    const std::string verify = verification(explanation, question.facts);
+    if (!verify.empty()) row("verify", verify);
     row("protocol", std::string(to_string(question.facts.protocol)) +
                         (question.protocol_assumed ? " (assumed; --protocol says otherwise)" : ""));
     if (!question.name_note.empty()) row("note", question.name_note);
@@ -166,6 +187,7 @@ void print_json(const Explanation& explanation, const Question& question) {
         if (!explanation.verdict.category.empty()) object.add("category", explanation.verdict.category);
         if (!explanation.verdict.would_deny.empty()) object.add("would_deny", explanation.verdict.would_deny);
         if (!explanation.verdict.allowed()) object.add("style", to_string(outcome.style));
+        if (outcome.verify != policy::Verify::off) object.add("verify", to_string(outcome.verify));
         object.add("log", outcome.log)
             .add("source", question.facts.source.address.to_string())
             .add("destination", question.facts.destination.to_string())

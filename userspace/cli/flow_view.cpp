@@ -23,13 +23,20 @@ std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) {
     return now_ns > then_ns ? now_ns - then_ns : 0;
 }
 
+// "192.0.2.1:443 (192.0.2.7)": where the client wanted to go, and where the gateway has gone instead.
+std::string destination(const flow_record& flow) {
+    const std::string original = datapath::endpoint(flow.destination).to_string();
+    if (!datapath::is_dialled_elsewhere(flow)) return original;
+    return original + " (" + datapath::endpoint(flow.dialled).address.to_string() + ")";
+}
+
 using Row = std::vector<std::string>;
 
 Row row(const flow_record& flow, std::uint64_t now_ns) {
     const std::string name = text::printable(server_name(flow));
     return {std::to_string(flow.id),
             datapath::endpoint(flow.source).to_string(),
-            datapath::endpoint(flow.destination).to_string(),
+            destination(flow),
             name.empty() ? "-" : name,
             std::string(protocol(flow)),
             rule(flow).empty() ? "-" : text::printable(rule(flow)),
@@ -65,6 +72,8 @@ void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t
     object.add("id", flow.id);
     object.add("source", datapath::endpoint(flow.source).to_string());
     object.add("destination", datapath::endpoint(flow.destination).to_string());
+    if (datapath::is_dialled_elsewhere(flow))
+        object.add("dialled", datapath::endpoint(flow.dialled).to_string());
     object.add("server_name", server_name(flow));
     object.add("protocol", protocol(flow));
     object.add("rule", rule(flow));

@@ -58,6 +58,11 @@ void print_json(const agent_record& agent, bool running) {
         object.add("bytes_up", agent.bytes_up);
         object.add("bytes_down", agent.bytes_down);
         object.add("log_lines_lost", agent.log_lines_lost);
+        object.add("names_known", agent.names_known);
+        object.add("names_addresses", agent.names_addresses);
+        object.add("names_asked", agent.names_asked);
+        object.add("names_failed", agent.names_failed);
+        object.add("names_overheard", agent.names_overheard);
         for (unsigned end = FLOW_END_closed; end < FLOW_END_COUNT; ++end) {
             object.add(fmt::format("end_{}", datapath::flow_end_word(end)), agent.flow_ends[end]);
         }
@@ -92,6 +97,11 @@ void print_text(const agent_record& agent, bool running) {
                                 running ? agent.sockets_open : 0, agent.sockets_max));
     line("bytes", fmt::format("{} up, {} down, of flows that ended", human_bytes(agent.bytes_up),
                               human_bytes(agent.bytes_down)));
+    if (agent.names_asked + agent.names_overheard > 0) {
+        line("names", fmt::format("{} known with {} addresses; {} questions, {} failed; {} answers overheard",
+                                  agent.names_known, agent.names_addresses, agent.names_asked,
+                                  agent.names_failed, agent.names_overheard));
+    }
     line("log lines lost", fmt::format("{}", agent.log_lines_lost));
     if (agent.flows_accepted > 0) fmt::print("ended\n");
     for (unsigned end = FLOW_END_closed; end < FLOW_END_COUNT; ++end) {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "bpf/hold_abi.h"
+#include "userspace/datapath/dns_watch.h"
 #include "userspace/datapath/nft.h"
 #include "userspace/datapath/routing.h"
 
@@ -222,6 +223,30 @@ std::string prerouting_chain(const CaptureConfig& config, const std::string& mar
            set_mark + " accept comment \"errors for them\"\n" + from_output + from_clients + "    }\n";
 }
 
+// Copies of name servers' answers to captured clients. From where the name server is reached, as the routing
+// table has it, so that nobody on another link can send them in its name; never from a client.
+std::string observe_chain(const CaptureConfig& config) {
+    const std::string interfaces =
+        list(config.interfaces, [](const std::string& name) { return '"' + name + '"'; });
+    if (config.observe.empty() || interfaces.empty()) return {};
+    std::string rules;
+    for (const bool v4 : {true, false}) {
+        std::vector<policy::IpAddress> servers;
+        for (const policy::IpAddress& server : config.observe) {
+            if (server.is_v4() == v4) servers.push_back(server);
+        }
+        if (servers.empty()) continue;
+        rules += "        iifname != { " + interfaces + " } oifname { " + interfaces +
+                 " } meta l4proto 17 udp sport 53 " + (v4 ? "ip" : "ip6") + " saddr { " +
+                 list(servers, [](const policy::IpAddress& server) { return server.to_string(); }) +
+                 " } fib saddr . iif oif exists log group " + std::to_string(dns_log_group) + " snaplen " +
+                 std::to_string(dns_log_bytes) + "\n";
+    }
+    return "    chain observe {\n"
+           "        type filter hook forward priority filter; policy accept;\n" +
+           rules + "    }\n";
+}
+
 }  // namespace
 
 std::string capture_ruleset(const CaptureConfig& config) {
@@ -232,7 +257,8 @@ std::string capture_ruleset(const CaptureConfig& config) {
            "delete table inet sluice\n"
            "table inet sluice {\n" +
            sets(config) + agent_chain(config, set_mark) + clients_chain(config) +
-           prerouting_chain(config, mark, set_mark) + local_clients(config, set_mark) + "}\n";
+           prerouting_chain(config, mark, set_mark) + local_clients(config, set_mark) +
+           observe_chain(config) + "}\n";
 }
 
 void install_capture(const CaptureConfig& config) {

@@ -43,9 +43,10 @@ struct CaptureConfig {
     std::vector<policy::PortRange> exclude_ports;
     bool quic_reject = true;  // QUIC of captured clients to captured ports: ICMP port unreachable
     bool fail_open = false;
-    std::uint16_t port = 15001;           // of the agent's listener
-    std::uint32_t mark = 0x10000000;      // one bit of the packet mark, set and tested under this mask
-    std::uint32_t routing_table = 15001;  // also the rule's priority; before `main`, so below 32766
+    std::vector<policy::IpAddress> observe;  // name servers whose answers to clients are copied (dns_watch.h)
+    std::uint16_t port = 15001;              // of the agent's listener
+    std::uint32_t mark = 0x10000000;         // one bit of the packet mark, set and tested under this mask
+    std::uint32_t routing_table = 15001;     // also the rule's priority; before `main`, so below 32766
 };
 
 // The object and the cause, in one line.

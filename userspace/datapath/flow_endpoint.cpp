@@ -11,4 +11,8 @@ policy::Endpoint endpoint(const flow_endpoint& endpoint) {
             endpoint.port};
 }
 
+bool is_dialled_elsewhere(const flow_record& flow) {
+    return flow.dialled.port != 0 && endpoint(flow.dialled) != endpoint(flow.destination);
+}
+
 }  // namespace sluice::datapath

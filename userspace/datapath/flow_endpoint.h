@@ -7,4 +7,7 @@ namespace sluice::datapath {
 
 policy::Endpoint endpoint(const flow_endpoint& endpoint);
 
+// Whether the gateway has gone to another address than the client has dialled.
+bool is_dialled_elsewhere(const flow_record& flow);
+
 }  // namespace sluice::datapath

@@ -44,7 +44,8 @@ class PacketHold {
     // they send leaves. The error says why the flow does not qualify; its hold is over then.
     std::expected<PacketHandover, splice_reason> take(const packet_tuple& downstream,
                                                       const packet_tuple& upstream, std::uint32_t sent);
-    // Before an upstream socket connects that has not the client's own address and port.
+    // Before an upstream socket connects that has not the client's own address and port, or another
+    // destination than the client dialled.
     void announce(int socket, const packet_tuple& downstream);
     // The flow is not to be spliced, or not yet: its sockets answer for what they receive. Injected, what
     // comes back makes the client's one acknowledge at once what it could not so far: it looks like a

@@ -159,6 +159,7 @@ std::vector<flow_record> PacketSplice::list() const {
 
 flow_record PacketSplice::record(const packet_flow_end& end) const {
     flow_record out = handles_->table.identity(end.flow);
+    out.dialled = packet_source(end.down);
     out.active_ns = end.active_ns;
     out.up = {.bytes = end.bytes_up, .packets = end.packets_up};
     out.down = {.bytes = end.bytes_down, .packets = end.packets_down};
@@ -220,7 +221,8 @@ bool PacketSplice::rejudge(std::uint32_t first, std::uint32_t count,
     for (std::uint32_t slot = first; slot < end; ++slot) {
         const packet_flow flow = table.flow(slot);
         if (flow.state != PACKET_SLOT_live) continue;
-        const flow_record known = table.identity(flow);
+        flow_record known = table.identity(flow);
+        if (const auto up = table.find_route(flow.up)) known.dialled = packet_destination(up->leaves);
         const Fate fate = judge(known);
         if (!fate.rule.empty() && fate.rule != known.rule) table.rename_rule(slot, flow.id, fate.rule);
         if (fate.ends) handles_->kill(slot);

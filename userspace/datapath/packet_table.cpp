@@ -22,14 +22,6 @@ constexpr std::uint32_t closing_slots_tried = 4096;
 // Looking at all guards costs 0.1 ms: none is found again only after so long.
 constexpr std::uint64_t guards_full_ns = 10'000'000;
 
-flow_endpoint endpoint_of(const __u32 (&address)[4], __u16 port, bool is_v4) {
-    flow_endpoint endpoint{};
-    std::memcpy(endpoint.address, is_v4 ? &address[3] : &address[0], is_v4 ? 4 : 16);
-    endpoint.is_v4 = is_v4;
-    endpoint.port = static_cast<__u16>(__builtin_bswap16(port));
-    return endpoint;
-}
-
 std::uint64_t bytes_acknowledged(const packet_route& route) {
     const std::uint64_t acknowledged = route.ack - route.ack_start;
     return acknowledged != 0 && (route.flags & PACKET_ROUTE_FIN_ACKED) != 0 ? acknowledged - 1 : acknowledged;
@@ -308,18 +300,18 @@ std::optional<flow_record> PacketTable::record(const packet_flow& flow) const {
     if (!down) return std::nullopt;
     flow_record out = identity(flow);
     out.active_ns = std::max({up->active_ns, down->active_ns, flow.accepted_ns});
+    out.dialled = packet_destination(up->leaves);
     out.up = {.bytes = bytes_acknowledged(*down), .packets = up->packets};
     out.down = {.bytes = bytes_acknowledged(*up), .packets = down->packets};
     return out;
 }
 
 flow_record PacketTable::identity(const packet_flow& flow) const {
-    const bool is_v4 = packet_is_v4(flow.up);
     flow_record out{};
     out.id = flow.id;
     out.accepted_ns = flow.accepted_ns;
-    out.source = endpoint_of(flow.up.source, flow.up.source_port, is_v4);
-    out.destination = endpoint_of(flow.up.destination, flow.up.destination_port, is_v4);
+    out.source = packet_source(flow.up);
+    out.destination = out.dialled = packet_destination(flow.up);
     out.state = FLOW_STATE_spliced;
     out.protocol = flow.protocol;
     out.mode = SPLICE_MODE_packet;

@@ -23,4 +23,17 @@ bool packet_is_v4(const packet_tuple& tuple) {
     return tuple.source[0] == 0 && tuple.source[1] == 0 && tuple.source[2] == __builtin_bswap32(0xffff);
 }
 
+flow_endpoint packet_source(const packet_tuple& tuple) {
+    const bool is_v4 = packet_is_v4(tuple);
+    flow_endpoint endpoint{};
+    std::memcpy(endpoint.address, is_v4 ? &tuple.source[3] : &tuple.source[0], is_v4 ? 4 : 16);
+    endpoint.is_v4 = is_v4;
+    endpoint.port = static_cast<__u16>(__builtin_bswap16(tuple.source_port));
+    return endpoint;
+}
+
+flow_endpoint packet_destination(const packet_tuple& tuple) {
+    return packet_source(packet_reverse(tuple));
+}
+
 }  // namespace sluice::datapath

@@ -1,5 +1,6 @@
 #pragma once
 // TCP four-tuples as bpf/packet_abi.h has them.
+#include "bpf/flow_abi.h"
 #include "bpf/packet_abi.h"
 
 namespace sluice::datapath {
@@ -8,5 +9,8 @@ namespace sluice::datapath {
 void packet_address(__u32 (&out)[4], const void* bytes, bool is_v4);
 packet_tuple packet_reverse(const packet_tuple& tuple);
 bool packet_is_v4(const packet_tuple& tuple);
+// As a flow record has them.
+flow_endpoint packet_source(const packet_tuple& tuple);
+flow_endpoint packet_destination(const packet_tuple& tuple);
 
 }  // namespace sluice::datapath
