@@ -159,7 +159,8 @@ struct agent_record {
     __u32 policy_rules;
     __u32 policy_reloads;
     __u8 splice_configured; /* enum splice_mode; none = auto */
-    __u8 unused[7];
+    __u8 reload_refused;    /* what was read last was not taken: the policy in force is an older one */
+    __u8 unused[6];
     char version[AGENT_VERSION_BYTES];
     char sockmap_test[SELF_TEST_BYTES]; /* "passed"; why this kernel cannot be used; empty: not asked for */
 };

@@ -150,6 +150,13 @@ TEST(Lifecycle, ReloadOfABadFileKeepsTheOldPolicyAndSaysSo) {
     EXPECT_NE(line.text("result"), "ok");
     EXPECT_NE(line.text("error").find("gateway.yaml:3:12: error: "), std::string::npos) << line;
     EXPECT_TRUE(passes(lab));
+    const auto status_says_so = [&] {
+        return gateway.sluice({"status"}).out.find("the last reload was REFUSED") != std::string::npos;
+    };
+    EXPECT_TRUE(wait_until(status_says_so));
+    gateway.write_config(deny_all);
+    gateway.reload();
+    EXPECT_TRUE(wait_until([&] { return !status_says_so(); }));
 }
 
 TEST(Lifecycle, WhileAReloadTakesItsTimeTheAgentIsNotDeaf) {

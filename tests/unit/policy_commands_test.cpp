@@ -146,6 +146,13 @@ TEST_F(PolicyCommands, ASuggestionAllowsEveryFlowThatItWasMadeFrom) {
     EXPECT_EQ(run({"policy", "diff", before, after, "--against", log}).exit_code, 0);
 }
 
+TEST_F(PolicyCommands, NothingIsSuggestedForNoFlows) {
+    const Result result = run({"policy", "suggest", "--from", write("log", "")});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_NE(result.err.find("no flow that could be allowed"), std::string::npos) << result.err;
+}
+
 TEST_F(PolicyCommands, HostileTextInALogCannotLeaveItsPlace) {
     const std::string log =
         write("log",

@@ -437,6 +437,7 @@ void Agent::write_record() {
     static_assert(static_cast<int>(SpliceChoice::packet) == SPLICE_MODE_packet);
     record_.splice_configured = static_cast<__u8>(shared_.config.splice);
     record_.policy_reloads = policy_reload_.count();
+    record_.reload_refused = policy_reload_.was_refused() ? 1 : 0;
     record_.policy_rules = static_cast<__u32>(shared_.policy.load()->steps().size());
     std::strncpy(record_.sockmap_test, sockmap_test_.c_str(), sizeof record_.sockmap_test - 1);
     record_.flows_accepted = record_.bytes_up = record_.bytes_down = 0;

@@ -64,6 +64,7 @@ void PolicyReload::look_at_lists_regularly() {
 
 void PolicyReload::finish(Reading reading, const ConfigReader::Result& fresh) {
     if (reading != Reading::nothing) {
+        was_refused_ = !fresh;
         if (fresh) {
             // The lists alone were read: they say nothing of name servers.
             if (reading == Reading::file) shared_.resolver.use(fresh->name_servers);

@@ -30,8 +30,9 @@ class PolicyReload {
     // `first`: what shared.policy was read with. Looks at its lists from now on, and at the flows of an
     // earlier agent.
     void start(const Config& first);
-    void request();                                 // now, or after the reading that goes on
-    std::uint32_t count() const { return count_; }  // policies that took the place of another
+    void request();                                    // now, or after the reading that goes on
+    std::uint32_t count() const { return count_; }     // policies that took the place of another
+    bool was_refused() const { return was_refused_; }  // what was read last: another is in force
 
     // How a packet-spliced flow has ended whose end was read as `end`: who kills it here is not known there.
     flow_end why_ended(std::uint64_t flow_id, flow_end end);
@@ -54,6 +55,7 @@ class PolicyReload {
     boost::asio::steady_timer lists_timer_;
     std::unordered_set<std::uint64_t> cut_;  // packet-spliced flows whose end has not been read yet
     std::uint32_t count_ = 0;
+    bool was_refused_ = false;
     bool again_ = false;  // somebody asked while it was being read
 };
 

@@ -108,8 +108,7 @@ void print(const Suggestion& suggestion, const SuggestOptions& options, const ps
     if (suggestion.malformed > 0) {
         fmt::print("# Left out: {} whose hello was malformed.\n", plural(suggestion.malformed, "flow"));
     }
-    const bool nothing = suggestion.domains.empty() && suggestion.places.empty();
-    fmt::print("policy:\n  default: deny\n  rules:{}\n", nothing ? " []" : "");
+    fmt::print("policy:\n  default: deny\n  rules:\n");
     if (!suggestion.domains.empty()) {
         fmt::print("    - name: suggested-names\n      server_name:\n");
         for (const auto& [domain, use] : suggestion.domains)
@@ -150,6 +149,11 @@ int run(const SuggestOptions& options) {
             fmt::print(stderr, "{} are not of sluice's log\n", plural(count.other_lines, "line"));
     } catch (const policy::FileError& error) {
         fmt::print(stderr, "{}\n", error.what());
+        return 1;
+    }
+    // What allows nothing is nobody's wish.
+    if (suggestion.flows == 0) {
+        fmt::print(stderr, "sluice policy suggest: error: {}: no flow that could be allowed\n", options.log);
         return 1;
     }
     print(suggestion, options, list.get());

@@ -50,6 +50,7 @@ void print_json(const agent_record& agent, bool running) {
         object.add("sockmap_test", agent.sockmap_test);
         object.add("policy_rules", agent.policy_rules);
         object.add("policy_reloads", agent.policy_reloads);
+        object.add("reload_refused", agent.reload_refused != 0);
         object.add("flows_live", agent.flows_live);
         object.add("flows_max", agent.flows_live_max);
         object.add("sockets_open", running ? agent.sockets_open : 0);
@@ -86,8 +87,9 @@ void print_text(const agent_record& agent, bool running) {
                                           agent.sockmap_test[0] != '\0' ? agent.sockmap_test : "not run"));
     line("capture", std::string(capture_state(running)));
     line("policy",
-         fmt::format("{} rule{}, reloaded {} time{}", agent.policy_rules, plural(agent.policy_rules),
-                     agent.policy_reloads, plural(agent.policy_reloads)));
+         fmt::format("{} rule{}, reloaded {} time{}{}", agent.policy_rules, plural(agent.policy_rules),
+                     agent.policy_reloads, plural(agent.policy_reloads),
+                     agent.reload_refused != 0 ? "; the last reload was REFUSED, the log says why" : ""));
     line("flows",
          fmt::format(
              "{} live of at most {}, {} accepted{}", agent.flows_live, agent.flows_live_max,
