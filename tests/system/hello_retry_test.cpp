@@ -241,6 +241,21 @@ TEST_F(PacketHelloRetry, AnotherNameBeforeTheServerHasAskedIsRefusedToo) {
     EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
 }
 
+TEST_F(PacketHelloRetry, AnotherNameThatIsToBeVerifiedNeedsItsEvidence) {
+    gateway_.write_config(
+        "limits: {workers: 1}\ndns: {servers: '127.0.0.1:9'}\npolicy:\n  default: allow\n  rules: [{name: "
+        "sure, "
+        "server_name: 'exact:denied.example', action: allow, verify: enforce}]\n");
+    gateway_.reload();
+    gateway_.wait_for("reload");
+    const std::size_t hellos_before = server_.hellos_received();
+    TcpSocket client = asked_again();
+    client.send(denied_);
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    EXPECT_EQ(gateway_.wait_for("end", client.local()).text("end"), "name_unresolved");
+    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
+}
+
 TEST_F(PacketHelloRetry, WhatIsNoHelloIsRefused) {
     TcpSocket client = asked_again();
     client.send("GET / HTTP/1.0\r\n\r\n");

@@ -25,9 +25,9 @@ std::uint64_t since(std::uint64_t then_ns, std::uint64_t now_ns) {
 
 // "192.0.2.1:443 (192.0.2.7)": where the client wanted to go, and where the gateway has gone instead.
 std::string destination(const flow_record& flow) {
-    const std::string original = datapath::endpoint(flow.destination).to_string();
-    if (!datapath::is_dialled_elsewhere(flow)) return original;
-    return original + " (" + datapath::endpoint(flow.dialled).address.to_string() + ")";
+    std::string text = datapath::endpoint(flow.destination).to_string();
+    if (!datapath::is_dialled_elsewhere(flow)) return text;
+    return text + " (" + datapath::endpoint(flow.dialled).address.to_string() + ")";
 }
 
 using Row = std::vector<std::string>;

@@ -236,11 +236,13 @@ std::string observe_chain(const CaptureConfig& config) {
             if (server.is_v4() == v4) servers.push_back(server);
         }
         if (servers.empty()) continue;
-        rules += "        iifname != { " + interfaces + " } oifname { " + interfaces +
-                 " } meta l4proto 17 udp sport 53 " + (v4 ? "ip" : "ip6") + " saddr { " +
-                 list(servers, [](const policy::IpAddress& server) { return server.to_string(); }) +
-                 " } fib saddr . iif oif exists log group " + std::to_string(dns_log_group) + " snaplen " +
-                 std::to_string(dns_log_bytes) + "\n";
+        const std::string addresses =
+            list(servers, [](const policy::IpAddress& server) { return server.to_string(); });
+        rules.append("        iifname != { ").append(interfaces).append(" } oifname { ").append(interfaces);
+        rules.append(" } meta l4proto 17 udp sport 53 ").append(v4 ? "ip" : "ip6").append(" saddr { ");
+        rules.append(addresses).append(" } fib saddr . iif oif exists log group ");
+        rules.append(std::to_string(dns_log_group)).append(" snaplen ");
+        rules.append(std::to_string(dns_log_bytes)).append("\n");
     }
     return "    chain observe {\n"
            "        type filter hook forward priority filter; policy accept;\n" +
