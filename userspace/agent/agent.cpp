@@ -19,6 +19,7 @@
 #include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
+#include "userspace/agent/name_check.h"
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/policy_reload.h"
 #include "userspace/agent/second_hello.h"
@@ -326,11 +327,7 @@ void Agent::read_packet_events() {
 flow_end Agent::judge_second_hello(Flow& flow, flow_end trouble) {
     flow.take(shared_.policy.load()->judge(flow.facts()));
     flow_end end = flow.allowed() ? FLOW_END_live : trouble == FLOW_END_live ? FLOW_END_denied : trouble;
-    // Another name than the first hello's: nobody has asked for its addresses, and the server is connected.
-    if (flow.needs_evidence()) {
-        flow.outcome.action = policy::Action::deny;
-        end = FLOW_END_name_unresolved;
-    }
+    if (flow.needs_evidence()) end = check_name_by_what_is_known(resolver_, flow);
     if (flow.outcome.log) log_verdict(log_, flow, end);
     return end;
 }

@@ -24,6 +24,10 @@ struct Waiting {
     bool told = false;
 };
 
+names::Question question_of(const Flow& flow) {
+    return {.name = std::string(flow.server_name()), .family = names::family_of(flow.dialled.address)};
+}
+
 // An answer, or the failure to get one. False: no time is left, or too much is asked for already.
 asio::awaitable<bool> ask(Worker& worker, const Flow& flow, const names::Question& question,
                           Socket& downstream, Patience& patience) {
@@ -49,8 +53,7 @@ bool is_enough(policy::Verify verify, const names::NameEvidence::View& known) {
 asio::awaitable<names::NameEvidence::View> learn(Worker& worker, const Flow& flow, Socket& downstream,
                                                  Patience& patience) {
     const policy::IpAddress address = flow.dialled.address;
-    const names::Question question{.name = std::string(flow.server_name()),
-                                   .family = names::family_of(address)};
+    const names::Question question = question_of(flow);
     auto known = worker.resolver().look(question, address);
     while (!is_enough(flow.outcome.verify, known)) {
         const bool has_answer = co_await ask(worker, flow, question, downstream, patience);
@@ -87,13 +90,23 @@ flow_end pin(Worker& worker, Flow& flow, const std::vector<policy::IpAddress>& a
     return FLOW_END_denied;
 }
 
-flow_end decide(Worker& worker, Flow& flow, const names::NameEvidence::View& known) {
-    flow.verified = known.is_address ? Verified::yes : known.is_answered ? Verified::no : Verified::unknown;
+// Of a flow that goes where it goes.
+flow_end hold_to(Flow& flow, const names::NameEvidence::View& known) {
     if (known.is_address || flow.outcome.verify == policy::Verify::log) return FLOW_END_live;
-    const bool is_connected = flow.times.connected != Clock::time_point();
-    if (flow.outcome.verify == policy::Verify::pin && !is_connected)
-        return pin(worker, flow, known.addresses);
     return refuse_name(flow, known.addresses.empty() ? FLOW_END_name_unresolved : FLOW_END_name_mismatch);
+}
+
+Verified word_for(const names::NameEvidence::View& known) {
+    if (known.is_address) return Verified::yes;
+    return known.is_answered ? Verified::no : Verified::unknown;
+}
+
+flow_end decide(Worker& worker, Flow& flow, const names::NameEvidence::View& known) {
+    flow.verified = word_for(known);
+    const bool is_connected = flow.times.connected != Clock::time_point();
+    const bool can_be_led = flow.outcome.verify == policy::Verify::pin && !is_connected;
+    if (known.is_address || !can_be_led) return hold_to(flow, known);
+    return pin(worker, flow, known.addresses);
 }
 
 }  // namespace
@@ -112,6 +125,12 @@ asio::awaitable<flow_end> check_name(Worker& worker, Flow& flow, Socket& downstr
     const flow_end end = flow.needs_evidence() ? decide(worker, flow, known) : FLOW_END_live;
     worker.log_verdict(flow, end);
     co_return end;
+}
+
+flow_end check_name_by_what_is_known(names::Resolver& resolver, Flow& flow) {
+    const auto known = resolver.look(question_of(flow), flow.dialled.address);
+    flow.verified = word_for(known);
+    return hold_to(flow, known);
 }
 
 }  // namespace sluice::agent

@@ -10,6 +10,7 @@
 #include "userspace/agent/flow.h"
 #include "userspace/agent/patience.h"
 #include "userspace/agent/socket.h"
+#include "userspace/names/resolver.h"
 
 namespace sluice::agent {
 
@@ -19,5 +20,8 @@ namespace sluice::agent {
 // What is connected already (a client that let its server speak first, a second hello) cannot be led
 // elsewhere: `pin` is then as `enforce`.
 asio::awaitable<flow_end> check_name(Worker& worker, Flow& flow, Socket& downstream, Patience& patience);
+
+// The same for a flow that no coroutine waits for: nobody is asked, and nothing is written into the log.
+flow_end check_name_by_what_is_known(names::Resolver& resolver, Flow& flow);
 
 }  // namespace sluice::agent

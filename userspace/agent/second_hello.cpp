@@ -21,6 +21,7 @@ Flow flow_of(const flow_record& record, Opening opening) {
     flow.id = record.id;
     flow.source = datapath::endpoint(record.source);
     flow.destination = datapath::endpoint(record.destination);
+    flow.dialled = datapath::endpoint(record.dialled);
     flow.times.accepted = Clock::time_point(std::chrono::nanoseconds(record.accepted_ns));
     flow.times.judged = Clock::now();
     flow.judged = true;
@@ -83,8 +84,7 @@ void SecondHellos::judge(const Waiting& waiting, Opening opening, const packet_h
     const flow_end trouble = opening.trouble;
     Flow flow = flow_of(waiting.flow, std::move(opening));
     flow_end end = judge_(flow, trouble);
-    if (end == FLOW_END_live && last != nullptr)
-        return packet_.pass(flow, *last, waiting.seq, waiting.bytes);
+    if (end == FLOW_END_live && last != nullptr) return packet_.pass(flow, *last, waiting.seq, waiting.bytes);
     if (end == FLOW_END_live) end = trouble;  // half a hello, which the policy lets pass: half is no hello
     if (packet_.refuse(flow, waiting.slot)) refused_[flow.id] = end;
 }

@@ -223,13 +223,11 @@ bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
 
 asio::awaitable<bool> Worker::dial(Flow& flow, Socket& client, const Patience& patience) {
     // Where the gateway's own address is used, the kernel has to find a port. What it enters has one
-    // destination on both legs. Early data would wait for the server's answer, and a second hello's name for
-    // evidence.
+    // destination on both legs. Early data would wait for the server's answer.
     const bool can = shared_.config.upstream_source == UpstreamSource::client && !flow.is_pinned() &&
                      (flow.protocol == policy::Protocol::http || flow.protocol == policy::Protocol::ssh ||
                       flow.protocol == policy::Protocol::other ||
-                      (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello) &&
-                       !flow.needs_evidence()));
+                      (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello)));
     if (!can || !splices_packets(flow) || !splice_.wants_packets(flow)) co_return false;
     flow.state = FLOW_STATE_connecting;
     if (!co_await dialling_.dial(flow, client)) co_return false;
