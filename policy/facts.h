@@ -31,6 +31,13 @@ constexpr std::string_view to_string(Ech ech) {
     return ech_words[static_cast<std::size_t>(ech)];
 }
 
+// How a flow came to the gateway.
+enum class Via : std::uint8_t { captured, connect, socks5 };
+inline constexpr std::array<std::string_view, 3> via_words{"captured", "connect", "socks5"};
+constexpr std::string_view to_string(Via via) {
+    return via_words[static_cast<std::size_t>(via)];
+}
+
 // Owns no text. What a protocol does not have is empty, and then matches no pattern.
 struct Facts {
     Endpoint source;
@@ -42,8 +49,11 @@ struct Facts {
     std::span<const std::string> alpn{};  // of TLS: what the client offers
     std::string_view ja4{};               // of TLS
     std::string_view ssh_version{};       // of SSH: "2.0-OpenSSH_9.2p1", without the leading "SSH-"
-    std::chrono::sys_seconds time{};      // now
-    ListSet lists{};                      // that know the server name: Policy::complete() fills them in
+    Via via = Via::captured;
+    // What a client of the proxy asked for by name; like server_name, which it is when the flow has no other.
+    std::string_view asked_name{};
+    std::chrono::sys_seconds time{};  // now
+    ListSet lists{};                  // that know the server name: Policy::complete() fills them in
 
     bool is_malformed() const { return protocol == Protocol::malformed; }
     bool is_uncategorized() const { return !is_malformed() && !server_name.empty() && lists.empty(); }

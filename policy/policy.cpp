@@ -104,7 +104,20 @@ void Policy::name_list(const Step& decider, const Facts& facts, Verdict& verdict
     }
 }
 
-Verdict Policy::judge(const Facts& known_facts) const {
+Verdict Policy::judge(const Facts& facts) const {
+    Verdict verdict = judge_by_name(facts);
+    if (facts.asked_name.empty() || facts.asked_name == facts.server_name || !verdict.allowed())
+        return verdict;
+    Facts asked = facts;
+    asked.server_name = facts.asked_name;
+    const Verdict by_asked_name = judge_by_name(asked);
+    if (!by_asked_name.allowed()) return by_asked_name;
+    if (verdict.would_deny.empty()) verdict.would_deny = by_asked_name.would_deny;
+    verdict.outcome.log = verdict.outcome.log || by_asked_name.outcome.log;
+    return verdict;
+}
+
+Verdict Policy::judge_by_name(const Facts& known_facts) const {
     const Facts facts = complete(known_facts);
     const Step* shadow = nullptr;  // what would have decided, had every profile been enforced
     const Step* decider = nullptr;

@@ -49,7 +49,8 @@ class Policy {
     Facts complete(const Facts& facts) const;
 
     // Which rule decides, and what. The verdict's names point into this policy. Never fails: some outcome
-    // always exists.
+    // always exists. A flow that was asked for by another name than it has is judged by both, and denied when
+    // one of them is.
     Verdict judge(const Facts& facts) const;
 
     // Whether any rule or row asks for it, so that a fact that costs something need not be found out.
@@ -66,6 +67,7 @@ class Policy {
     }
 
   private:
+    Verdict judge_by_name(const Facts& facts) const;
     void name_list(const Step& decider, const Facts& facts, Verdict& verdict) const;
 
     std::vector<Rule> rules_;
