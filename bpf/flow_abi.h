@@ -14,31 +14,34 @@
 #define FLOW_ABI_VERSION 4
 
 /* Why a flow ended. `live`: it has not. */
-#define FLOW_END_LIST(X)                                                                                  \
-    X(live)                                                                                               \
-    X(closed)               /* both sides finished */                                                     \
-    X(client_reset)         /* the client sent RST, or vanished after the splice began */                 \
-    X(server_reset)         /* the server did */                                                          \
-    X(client_gone)          /* the client left before a verdict was carried out */                        \
-    X(denied)               /* by a rule or the default */                                                \
-    X(hello_malformed)      /* denied: a ClientHello that contradicts itself */                           \
-    X(hello_incomplete)     /* denied: half a ClientHello, then silence or FIN */                         \
-    X(hello_too_long)       /* denied: a ClientHello longer than hello_bytes_max */                       \
-    X(upstream_refused)     /* the server answered the SYN with RST */                                    \
-    X(upstream_unreachable) /* no route, or ICMP unreachable */                                           \
-    X(upstream_timeout)     /* no answer within connect_ms */                                             \
-    X(upstream_failed)      /* any other error of the upstream socket before the splice */                \
-    X(idle_timeout)         /* no byte either way for idle_s */                                           \
-    X(half_close_timeout)   /* one side finished, the other silent for half_close_s */                    \
-    X(killed)               /* `sluice flows kill` */                                                     \
-    X(flow_limit)           /* refused: limits.flows reached */                                           \
-    X(descriptor_limit)     /* refused: no file descriptors left for it */                                \
-    X(not_redirected)       /* somebody connected to the agent's own port */                              \
-    X(stopped)              /* the agent stopped */                                                       \
-    X(splice_failed)        /* the kernel's account of the bytes does not add up: reset, not corrupted */ \
-    X(policy_changed)       /* a reload ended it: `on_reload` */                                          \
-    X(name_mismatch)        /* denied: `verify`: the destination is no address of the server name */      \
-    X(name_unresolved)      /* denied: `verify`: no address of the server name could be learned */
+#define FLOW_END_LIST(X)                                                                                   \
+    X(live)                                                                                                \
+    X(closed)                /* both sides finished */                                                     \
+    X(client_reset)          /* the client sent RST, or vanished after the splice began */                 \
+    X(server_reset)          /* the server did */                                                          \
+    X(client_gone)           /* the client left before a verdict was carried out */                        \
+    X(denied)                /* by a rule or the default */                                                \
+    X(hello_malformed)       /* denied: a ClientHello that contradicts itself */                           \
+    X(hello_incomplete)      /* denied: half a ClientHello, then silence or FIN */                         \
+    X(hello_too_long)        /* denied: a ClientHello longer than hello_bytes_max */                       \
+    X(upstream_refused)      /* the server answered the SYN with RST */                                    \
+    X(upstream_unreachable)  /* no route, or ICMP unreachable */                                           \
+    X(upstream_timeout)      /* no answer within connect_ms */                                             \
+    X(upstream_failed)       /* any other error of the upstream socket before the splice */                \
+    X(idle_timeout)          /* no byte either way for idle_s */                                           \
+    X(half_close_timeout)    /* one side finished, the other silent for half_close_s */                    \
+    X(killed)                /* `sluice flows kill` */                                                     \
+    X(flow_limit)            /* refused: limits.flows reached */                                           \
+    X(descriptor_limit)      /* refused: no file descriptors left for it */                                \
+    X(not_redirected)        /* somebody connected to the agent's own port */                              \
+    X(stopped)               /* the agent stopped */                                                       \
+    X(splice_failed)         /* the kernel's account of the bytes does not add up: reset, not corrupted */ \
+    X(policy_changed)        /* a reload ended it: `on_reload` */                                          \
+    X(name_mismatch)         /* denied: `verify`: the destination is no address of the server name */      \
+    X(name_unresolved)       /* denied: no address of the server name, or the one asked for, was found */  \
+    X(proxy_source_refused)  /* refused: a client of the proxy from outside `proxy.from` */                \
+    X(proxy_request_refused) /* refused: no CONNECT or SOCKS5 request that the proxy understands */        \
+    X(proxy_destination_refused) /* refused: an address that no host but this one, or this link, has */
 
 /* Who carries a flow's bytes. `none`: nobody yet. */
 #define SPLICE_MODE_LIST(X) X(none) X(relay) X(sockmap) X(packet)

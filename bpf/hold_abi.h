@@ -85,6 +85,10 @@ struct take_legs {
     /* Bytes that the gateway's own sockets have carried from client to server already: it may have
      * acknowledged so many to the client, and the server must have acknowledged all of them. */
     __u32 sent;
+    /* A client of the proxy: what it has said to the gateway, and been answered, before its flow began. Both
+     * have been acknowledged, or the flow does not qualify. */
+    __u32 asked;
+    __u32 answered;
     struct packet_tuple downstream; /* of the client's packets */
     struct packet_tuple
         upstream; /* of the server's, as the gateway's own socket sees them; then as the wire does */
@@ -96,8 +100,8 @@ struct take_legs {
 
 /* Set by the agent when it starts: map `hold_control`. */
 struct hold_control {
-    __u32 listener_port; /* whose connections are held; 0: none */
-    __u32 unused;
+    __u32 listener_port;   /* whose connections are held; 0: none */
+    __u16 proxy_ports[2];  /* of listeners whose connections are followed, but not held; 0: none */
     __u64 dial_sockets[2]; /* cookies of the raw sockets that send the SYNs of dials; 0: none */
 };
 

@@ -161,7 +161,7 @@ static __always_inline int packet_dial_fits(const struct packet_guard* guard, co
     const __u32 bytes = guard->bytes + (server->options & LEG_TIMESTAMPS ? 12 : 0);
     return bytes <= server->peer_mss && bytes <= server->local_mss &&
            client->peer_next == client->peer_isn + 1 + guard->bytes && !(client->events & LEG_FIN) &&
-           legs_refuse(client, server, 0) == SPLICE_REASON_automatic;
+           legs_refuse(client, server, 0, 0, 0) == SPLICE_REASON_automatic;
 }
 
 /* Both legs are known: the flow is entered, or none of it. */

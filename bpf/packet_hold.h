@@ -41,7 +41,11 @@ static __always_inline int hold_answer(struct __sk_buff* skb, const struct packe
     struct bpf_sock* sk = skb->sk;
     if (!control || !control->listener_port || !sk) return PACKET_PASSES;
     struct bpf_sock* listener = bpf_get_listener_sock(sk);
-    if (!listener || listener->src_port != control->listener_port) return PACKET_PASSES;
+    if (!listener) return PACKET_PASSES;
+    /* A client of the proxy is answered by the gateway before its flow begins: nothing is to be held. */
+    const __u32 port = listener->src_port;
+    const int is_proxy = port == control->proxy_ports[0] || port == control->proxy_ports[1];
+    if (port != control->listener_port && !is_proxy) return PACKET_PASSES;
     const struct tcp_request_sock___hold* request = (void*)bpf_skc_to_tcp_request_sock(sk);
     if (!request) return PACKET_PASSES;
     const struct held_leg* known = bpf_map_lookup_elem(&held_legs, key);
@@ -62,7 +66,7 @@ static __always_inline int hold_answer(struct __sk_buff* skb, const struct packe
         .local_scale = options.scale,
         .options = options.has | (packet->flags & PACKET_ECE ? LEG_ECN : 0),
         .ifindex = skb->ifindex,
-        .state = LEG_held,
+        .state = is_proxy ? LEG_open : LEG_held,
     };
     if (options.has & LEG_SCALING) leg.peer_scale = BPF_CORE_READ_BITFIELD(&request->req, snd_wscale);
     leg.peer_tsval_ns = leg.local_tsval_ns = bpf_ktime_get_ns();
@@ -288,7 +292,7 @@ int take_legs(struct take_legs* request) {
     if (known && request->request == LEGS_take) {
         /* First, so that what is looked at does not change. */
         client->state = server->state = LEG_taken;
-        request->reason = legs_refuse(client, server, request->sent);
+        request->reason = legs_refuse(client, server, request->sent, request->asked, request->answered);
         if (request->reason == SPLICE_REASON_automatic) {
             COPY_OUT(request->upstream, up);
             COPY_OUT(request->client, *client);

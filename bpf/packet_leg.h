@@ -142,15 +142,20 @@ static __always_inline __u32 legs_differ(const struct held_leg* client, const st
     return SPLICE_REASON_automatic;
 }
 
-/* "Sent": what the gateway's own sockets have carried from client to server. */
+/* The three numbers: as in struct take_legs. */
 static __always_inline __u32 legs_refuse(const struct held_leg* client, const struct held_leg* server,
-                                         __u32 sent) {
+                                         __u32 sent, __u32 asked, __u32 answered) {
+    /* Where the flow begins on the client's leg. */
+    const __u32 client_begin = client->peer_isn + 1 + asked;
+    const __u32 answer_end = client->local_isn + 1 + answered;
     const __u8 events = client->events | server->events;
     if (events & LEG_RST) return SPLICE_REASON_leg_reset;
     if (events & LEG_URGENT) return SPLICE_REASON_urgent_data;
-    if ((client->events & LEG_SPOKE) || (events & LEG_FINISHED)) return SPLICE_REASON_acknowledged;
+    if (events & LEG_FINISHED) return SPLICE_REASON_acknowledged;
+    if (answered ? client->peer_ack != answer_end : client->events & LEG_SPOKE)
+        return SPLICE_REASON_acknowledged;
     /* Whatever we have acknowledged to one end, the other has to us. */
-    if ((__s32)(client->local_ack - (client->peer_isn + 1 + sent)) > 0) return SPLICE_REASON_acknowledged;
+    if ((__s32)(client->local_ack - (client_begin + sent)) > 0) return SPLICE_REASON_acknowledged;
     if (server->local_ack != server->peer_isn + 1) return SPLICE_REASON_acknowledged;
     if (server->peer_ack != server->local_isn + 1 + sent) return SPLICE_REASON_acknowledged;
     return legs_differ(client, server);

@@ -33,8 +33,46 @@ TEST(Config, WhatTheFileDoesNotSayHasADefault) {
     EXPECT_EQ(config.policy->fallback().action, policy::Action::deny);
 }
 
+TEST(Config, AProxyIsThereWhenItIsAskedForAndSaysWhomItServes) {
+    EXPECT_TRUE(parse_config("c.yaml", minimal).proxy.listen.empty());
+    const std::string policy = "policy: {default: deny}\n";
+    const Config config = parse_config(
+        "c.yaml", "proxy: {listen: ['10.0.0.1:3128', '[fd00::1]:1080'], from: [10.0.0.0/8]}\n" + policy);
+    EXPECT_FALSE(config.captures);
+    EXPECT_FALSE(config.capture.install);
+    ASSERT_EQ(config.proxy.listen.size(), 2u);
+    EXPECT_EQ(config.proxy.listen[1].to_string(), "[fd00::1]:1080");
+    EXPECT_TRUE(config.proxy.serves(*policy::IpAddress::parse("10.1.2.3")));
+    EXPECT_FALSE(config.proxy.serves(*policy::IpAddress::parse("192.0.2.1")));
+    EXPECT_FALSE(config.proxy.serves(*policy::IpAddress::parse("fd00::7")));
+    EXPECT_TRUE(
+        parse_config("c.yaml", "proxy: {listen: '10.0.0.1:3128', from: 10.0.0.7}\n" + std::string(minimal))
+            .captures);
+}
+
+TEST(Config, AnOpenProxyIsNoSlip) {
+    const auto wrong = [](const std::string& proxy) {
+        return error("policy: {default: allow}\nproxy: " + proxy + "\n");
+    };
+    EXPECT_NE(wrong("{listen: '0.0.0.0:3128'}").find("from"), std::string::npos);
+    EXPECT_NE(wrong("{from: 10.0.0.0/8}").find("listen"), std::string::npos);
+    EXPECT_NE(wrong("{listen: [], from: 10.0.0.0/8}"), "accepted");
+    EXPECT_NE(wrong("{listen: '10.0.0.1:3128', from: []}"), "accepted");
+    EXPECT_NE(wrong("{listen: 3128, from: 10.0.0.0/8}").find("an address and a port"), std::string::npos);
+    EXPECT_NE(wrong("{listen: '10.0.0.1:0', from: 10.0.0.0/8}").find("an address and a port"),
+              std::string::npos);
+    EXPECT_NE(wrong("{listen: '10.0.0.1:15001', from: 10.0.0.0/8}").find("another port"), std::string::npos);
+    EXPECT_NE(wrong("{listen: ['10.0.0.1:1', '10.0.0.1:2', '10.0.0.1:3'], from: 10.0.0.0/8}")
+                  .find("two different ports"),
+              std::string::npos);
+    EXPECT_NE(wrong("{listen: ['10.0.0.1:1', '10.0.0.1:1'], from: 10.0.0.0/8}").find("once"),
+              std::string::npos);
+    EXPECT_NE(error("policy: {default: allow}\n"), "accepted");
+}
+
 TEST(Config, EveryKeyIsUnderstood) {
     Config config = parse_config("c.yaml", R"(
+proxy: {listen: "10.0.0.1:3128", from: 10.0.0.0/8}
 capture:
   interfaces: [lan0, br-lan, eth0.100]
   local: true
@@ -167,18 +205,19 @@ TEST(Config, AFileThatCannotBeReadIsNamedWithTheCause) {
 }
 
 TEST(Config, TheRequiredSectionsAreAskedFor) {
-    EXPECT_EQ(error("policy: {default: deny}\n"),
-              "c.yaml:1:1: error: expected capture: in a mapping with capture: and policy:, found none");
-    EXPECT_EQ(error("capture: {interfaces: lan0}\n"),
-              "c.yaml:1:1: error: expected policy: in a mapping with capture: and policy:, found none");
+    EXPECT_EQ(
+        error("policy: {default: deny}\n"),
+        "c.yaml:1:1: error: expected capture: in a mapping with capture: or proxy:, and policy:, found none");
+    EXPECT_EQ(
+        error("capture: {interfaces: lan0}\n"),
+        "c.yaml:1:1: error: expected policy: in a mapping with capture: or proxy:, and policy:, found none");
     EXPECT_EQ(error("capture: {port: 1}\npolicy: {default: deny}\n"),
               "c.yaml:1:10: error: expected interfaces: in a mapping with interfaces:, found none");
     EXPECT_EQ(error("capture:\npolicy: {default: deny}\n"),
               "c.yaml:1:1: error: expected a mapping with interfaces:, found nothing");
-    EXPECT_EQ(
-        error(std::string(minimal) + "timeout: {}\n"),
-        "c.yaml:3:1: error: expected capture, upstream, peek, splice, timeouts, limits, dns or policy, found "
-        "\"timeout\" (did you mean timeouts?)");
+    EXPECT_EQ(error(std::string(minimal) + "timeout: {}\n"),
+              "c.yaml:3:1: error: expected capture, proxy, upstream, peek, splice, timeouts, limits, dns or "
+              "policy, found \"timeout\" (did you mean timeouts?)");
 }
 
 struct Mistake {

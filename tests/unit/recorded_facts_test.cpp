@@ -33,7 +33,9 @@ TEST(RecordedFacts, AreReadAsTheyWereWrittenWhateverBytesAreInThem) {
                               .ech = policy::Ech::grease,
                               .alpn = alpn,
                               .ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1",
-                              .ssh_version = every_byte};
+                              .ssh_version = every_byte,
+                              .via = policy::Via::socks5,
+                              .asked_name = "asked.example"};
     const std::string text = facts_text(facts);
     ASSERT_FALSE(text.empty());
     const auto known = RecordedFacts::read(record_of(facts, text));
@@ -46,6 +48,8 @@ TEST(RecordedFacts, AreReadAsTheyWereWrittenWhateverBytesAreInThem) {
     EXPECT_EQ(std::vector(read.alpn.begin(), read.alpn.end()), alpn);
     EXPECT_EQ(read.ja4, facts.ja4);
     EXPECT_EQ(read.ssh_version, facts.ssh_version);
+    EXPECT_EQ(read.via, facts.via);
+    EXPECT_EQ(read.asked_name, facts.asked_name);
 }
 
 TEST(RecordedFacts, WhatDoesNotFitIsNotKnownRatherThanKnownByHalf) {

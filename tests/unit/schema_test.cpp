@@ -21,6 +21,7 @@ constexpr const char* head = "capture: {interfaces: lan0}\npolicy:\n  default: d
 // Every key of a policy at least once.
 constexpr const char* everything =
     R"(capture: {interfaces: [lan0, lan1], ports: [443, 8000-8100], exclude: {sources: 10.0.0.1}}
+proxy: {listen: ['10.0.0.1:3128', '[fd00::1]:3128'], from: 10.0.0.0/8}
 peek: {silence_ms: 100}
 splice: packet
 dns: {servers: [192.0.2.53, '[2001:db8::1]:5353'], observe: 192.0.2.53}

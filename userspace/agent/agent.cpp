@@ -184,6 +184,13 @@ std::optional<datapath::DnsWatch> make_dns_watch(const Config& config) {
     return std::optional<datapath::DnsWatch>(std::in_place);
 }
 
+datapath::PacketHold::Listeners listeners_of(const Config& config) {
+    datapath::PacketHold::Listeners listeners{.port = config.capture.port};
+    static_assert(std::tuple_size_v<decltype(listeners.proxy_ports)> == proxy_ports_max);
+    std::ranges::copy(config.proxy.ports(), listeners.proxy_ports.begin());
+    return listeners;
+}
+
 // The first policy goes with its lists when another one takes its place.
 Config without_policy(Config config) {
     config.policy = nullptr;
@@ -238,7 +245,7 @@ void Agent::forget_flows_of_last_agent() {
 
 void Agent::run() {
     record_.started_ns = static_cast<__u64>(Clock::now().time_since_epoch().count());
-    if (packet_) packet_->hold_listener(shared_.config.capture.port);
+    if (packet_) packet_->hold_listeners(listeners_of(shared_.config));
     for (auto& worker : workers_)
         worker->start();
     write_record_every_second();
@@ -277,7 +284,7 @@ void Agent::run() {
     io_.run();
     ::sd_notify(0, "STOPPING=1");
     resolver_.stop();
-    if (packet_) packet_->hold_listener(0);
+    if (packet_) packet_->hold_listeners({});
     for (auto& worker : workers_)
         worker->stop();
     write_record();

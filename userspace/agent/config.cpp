@@ -223,12 +223,16 @@ void read_limits(const YamlReader& value, Config& config) {
 }  // namespace
 
 Config parse_config(const std::string& file, const std::string& text) {
-    constexpr std::string_view wanted = "a mapping with capture: and policy:";
+    constexpr std::string_view wanted = "a mapping with capture: or proxy:, and policy:";
     YamlMapping mapping = YamlReader::parse(file, text)
-                              .mapping(wanted, {"capture", "upstream", "peek", "splice", "timeouts", "limits",
-                                                "dns", "policy"});
+                              .mapping(wanted, {"capture", "proxy", "upstream", "peek", "splice", "timeouts",
+                                                "limits", "dns", "policy"});
     Config config;
-    config.capture = read_capture(mapping.at("capture"));
+    const auto* proxy = mapping.find("proxy");
+    config.captures = proxy == nullptr || mapping.find("capture") != nullptr;
+    config.capture.install = config.captures;
+    if (config.captures) config.capture = read_capture(mapping.at("capture"));
+    if (proxy != nullptr) config.proxy = read_proxy(*proxy, config.capture.port);
     if (const auto* upstream = mapping.find("upstream")) read_upstream(*upstream, config);
     if (const auto* peek = mapping.find("peek")) read_peek(*peek, config);
     if (const auto* splice = mapping.find("splice")) config.splice = read_splice(*splice);
@@ -299,9 +303,9 @@ Config default_config(std::vector<std::string> interfaces) {
 
 bool Config::differs_outside_policy(const Config& other) const {
     const auto rest = [](const Config& config) {
-        return std::tie(config.capture, config.upstream_source, config.splice, config.hello_bytes_max,
-                        config.hello_deadline, config.silence, config.connect_timeout, config.idle_timeout,
-                        config.half_close_timeout, config.flows_max, config.workers);
+        return std::tie(config.capture, config.captures, config.proxy, config.upstream_source, config.splice,
+                        config.hello_bytes_max, config.hello_deadline, config.silence, config.connect_timeout,
+                        config.idle_timeout, config.half_close_timeout, config.flows_max, config.workers);
     };
     return rest(*this) != rest(other);
 }

@@ -9,6 +9,7 @@
 
 #include "policy/policy.h"
 #include "policy/yaml_reader.h"
+#include "userspace/agent/proxy_config.h"
 #include "userspace/datapath/capture.h"
 
 namespace sluice::agent {
@@ -23,6 +24,8 @@ enum class SpliceChoice : std::uint8_t { automatic, relay, sockmap, packet };
 
 struct Config {
     datapath::CaptureConfig capture;
+    bool captures = true;  // false: a proxy only; nothing is installed, and no captured flow is accepted
+    ProxyConfig proxy;
     UpstreamSource upstream_source = UpstreamSource::client;
     SpliceChoice splice = SpliceChoice::automatic;
     std::uint32_t hello_bytes_max = 65536;

@@ -4,6 +4,7 @@
 #include "userspace/agent/hello_exchange.h"
 #include "userspace/agent/name_check.h"
 #include "userspace/agent/peek.h"
+#include "userspace/agent/proxy_exchange.h"
 #include "userspace/agent/refuse.h"
 #include "userspace/agent/speaker.h"
 #include "userspace/agent/upstream.h"
@@ -16,6 +17,12 @@ namespace {
 // already, and there is no `upstream`. Else how the flow ends.
 asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream, SocketPtr& upstream,
                                  Patience& patience) {
+    // A client of the proxy says first where it wants to go. Its server may be connected then.
+    if (flow.proxied) {
+        const flow_end admitted = co_await admit_proxied(worker, flow, downstream, upstream, patience);
+        if (admitted != FLOW_END_live) co_return admitted;
+    }
+
     // Wait, without consuming, for the first bytes; judge by what they say.
     OpeningPtr opening = co_await peek(downstream, patience, worker.peek_limits(flow));
     flow_end end = worker.judge(flow, *opening, patience);
@@ -26,9 +33,16 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
 
     if (!opening->silent && co_await worker.dial(flow, downstream, patience)) co_return FLOW_END_live;
     if (patience.ended()) co_return patience.ended_by();
-    auto connected = co_await connect_upstream(flow, downstream, patience, worker);
-    if (!connected) co_return connected.error();
-    upstream = std::move(*connected);
+    // Pinned to another address than the one that the proxy's client was connected to.
+    if (upstream && flow.is_pinned()) {
+        worker.return_descriptor(flow);
+        upstream.reset();
+    }
+    if (!upstream) {
+        auto connected = co_await connect_upstream(flow, downstream, patience, worker);
+        if (!connected) co_return connected.error();
+        upstream = std::move(*connected);
+    }
 
     // A silent client was judged on its address alone. If it speaks before the server does, it is judged
     // again, on what it says: else silence would be a way around every rule on names.

@@ -13,6 +13,7 @@
 #include "policy/outcome.h"
 #include "policy/policy.h"
 #include "userspace/agent/patience.h"
+#include "userspace/agent/proxied.h"
 #include "userspace/agent/socket.h"
 #include "userspace/tls/client_hello.h"
 
@@ -40,11 +41,12 @@ class Flow {
   public:
     std::uint64_t id = 0;
     policy::Endpoint source;
-    policy::Endpoint destination;      // the original one
+    policy::Endpoint destination;      // the original one; of a proxied flow, what its request leads to
     policy::Endpoint dialled;          // by the gateway: the same, unless the flow is pinned to another
     policy::Endpoint upstream_source;  // of the upstream connection, as its socket has it
     policy::Protocol protocol = policy::Protocol::other;
-    bool is_local = false;  // its client is a program on the gateway itself
+    std::unique_ptr<Proxied> proxied;  // null: captured
+    bool is_local = false;             // its client is a program on the gateway itself
     bool judged = false;
     bool delivered = false;  // the server has all that was judged, or has spoken before the client
     policy::Protocol began_as = policy::Protocol::tls;  // of malformed ones
@@ -76,10 +78,11 @@ class Flow {
         return outcome.verify != policy::Verify::off && allowed() && !server_name().empty();
     }
     bool is_pinned() const { return dialled != destination; }
-    std::string_view server_name() const;   // for the policy: empty when there is none
-    std::string_view claimed_name() const;  // for people: an IP literal too
-    policy::Facts facts() const;            // points into the flow
-    flow_record record() const;             // as the flow table has it
+    const policy::Endpoint& gateway_end() const;  // of the client's leg: where its packets go
+    std::string_view server_name() const;         // for the policy: empty when there is none
+    std::string_view claimed_name() const;        // for people: an IP literal too
+    policy::Facts facts() const;                  // points into the flow
+    flow_record record() const;                   // as the flow table has it
 };
 
 // The life of one connection, from accept to splice, as a coroutine that owns the client's socket.

@@ -19,6 +19,10 @@ void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("source", flow.source.to_string());
     line.add("destination", flow.destination.to_string());
     if (flow.is_pinned()) line.add("dialled", flow.dialled.to_string());
+    if (flow.proxied && flow.proxied->via != policy::Via::captured) {
+        line.add("via", policy::to_string(flow.proxied->via));
+        line.add("asked_name", flow.proxied->asked_name);
+    }
     if (!flow.judged) return;
     line.add("protocol", policy::to_string(flow.protocol));
     line.add("server_name", flow.claimed_name());
@@ -67,7 +71,9 @@ void log_end(Log& log, const Flow& flow, flow_end end) {
         line.add("bytes_down", flow.down.bytes);
         const auto& times = flow.times;
         if (happened(times.judged)) line.add("peek_ms", milliseconds(times.accepted, times.judged));
-        if (happened(times.connected)) line.add("connect_ms", milliseconds(times.judged, times.connected));
+        // The server of a proxied flow may have been connected before its client had said anything to judge.
+        if (happened(times.connected) && times.connected >= times.judged)
+            line.add("connect_ms", milliseconds(times.judged, times.connected));
         if (happened(times.spliced)) line.add("splice_ms", milliseconds(times.spliced, now));
         line.add("total_ms", milliseconds(times.accepted, now));
         line.add("end", datapath::flow_end_word(static_cast<unsigned>(end)));

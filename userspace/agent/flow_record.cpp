@@ -4,17 +4,10 @@
 
 #include "userspace/agent/flow.h"
 #include "userspace/agent/recorded_facts.h"
+#include "userspace/datapath/flow_endpoint.h"
 
 namespace sluice::agent {
 namespace {
-
-flow_endpoint abi_endpoint(const policy::Endpoint& endpoint) {
-    flow_endpoint out{};
-    std::ranges::copy(endpoint.address.bytes(), out.address);
-    out.is_v4 = endpoint.address.is_v4();
-    out.port = endpoint.port;
-    return out;
-}
 
 std::uint64_t nanoseconds(Clock::time_point time) {
     return static_cast<std::uint64_t>(
@@ -28,12 +21,22 @@ void copy_text(char (&out)[N], std::string_view text) {
 
 }  // namespace
 
+const policy::Endpoint& Flow::gateway_end() const {
+    return proxied ? proxied->listener : destination;
+}
+
+// A name in what the client says comes before the one that it asked the proxy for.
 std::string_view Flow::server_name() const {
-    if (protocol == policy::Protocol::http) return host;
-    return hello.status == tls::HelloStatus::found ? std::string_view(hello.server_name) : std::string_view();
+    std::string_view name;
+    if (protocol == policy::Protocol::http)
+        name = host;
+    else if (hello.status == tls::HelloStatus::found)
+        name = hello.server_name;
+    return name.empty() && proxied ? std::string_view(proxied->asked_name) : name;
 }
 
 std::string_view Flow::claimed_name() const {
+    if (const std::string_view name = server_name(); !name.empty()) return name;
     return protocol == policy::Protocol::http ? host : hello.server_name;
 }
 
@@ -48,6 +51,8 @@ policy::Facts Flow::facts() const {
             .alpn = hello.alpn,
             .ja4 = ja4,
             .ssh_version = ssh_version,
+            .via = proxied ? proxied->via : policy::Via::captured,
+            .asked_name = proxied ? std::string_view(proxied->asked_name) : std::string_view(),
             .time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())};
 }
 
@@ -75,9 +80,9 @@ flow_record Flow::record() const {
     out.id = id;
     out.accepted_ns = nanoseconds(times.accepted);
     out.active_ns = nanoseconds(times.active);
-    out.source = abi_endpoint(source);
-    out.destination = abi_endpoint(destination);
-    out.dialled = abi_endpoint(dialled);
+    out.source = datapath::flow_endpoint_of(source);
+    out.destination = datapath::flow_endpoint_of(destination);
+    out.dialled = datapath::flow_endpoint_of(dialled);
     out.up = up;
     out.down = down;
     out.state = static_cast<__u8>(state);

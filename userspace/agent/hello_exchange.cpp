@@ -128,7 +128,9 @@ asio::awaitable<std::expected<bool, flow_end>> deliver_first_bytes(Flow& flow, S
     flow.up.bytes += bytes;
     const auto held_until = Clock::now() + delivery_min;
     const auto deadline = Clock::now() + delivery_time(upstream);
-    for (auto wait = first_look; !is_acknowledged(upstream); wait = std::min(wait * 2, last_look)) {
+    // A client of the proxy has been answered, too.
+    const auto all_acknowledged = [&] { return is_acknowledged(upstream) && is_acknowledged(downstream); };
+    for (auto wait = first_look; !all_acknowledged(); wait = std::min(wait * 2, last_look)) {
         const auto now = Clock::now();
         if (upstream.readable || now >= deadline || (now >= held_until && has_said_more(downstream))) break;
         patience.last_until(now + wait);
@@ -136,7 +138,7 @@ asio::awaitable<std::expected<bool, flow_end>> deliver_first_bytes(Flow& flow, S
         if (patience.ended()) co_return std::unexpected(patience.ended_by());
         if (downstream.failed) co_return std::unexpected(FLOW_END_client_reset);
     }
-    co_return is_acknowledged(upstream);
+    co_return all_acknowledged();
 }
 
 }  // namespace sluice::agent

@@ -31,12 +31,6 @@ policy::Endpoint listening_address(const datapath::CaptureConfig& capture, Famil
     return {*policy::IpAddress::parse(text), capture.port};
 }
 
-policy::Endpoint local_endpoint(int socket) {
-    SocketAddress address;
-    ::getsockname(socket, address.get(), &address.length);
-    return address.endpoint();
-}
-
 // What REDIRECT or DNAT changed (conntrack knows).
 std::optional<policy::Endpoint> redirected_from(int socket, bool v4) {
     SocketAddress address;
@@ -67,38 +61,59 @@ bool is_nowhere(const policy::IpAddress& address) {
     return std::ranges::any_of(nowhere, [&](const policy::Cidr& range) { return range.contains(address); });
 }
 
+[[noreturn]] void fail(const policy::Endpoint& where, const char* what) {
+    throw std::runtime_error("listener " + where.to_string() + ": " + what + ": " + std::strerror(errno));
+}
+
+// What every listening socket of ours has, and what is accepted inherits. Never TCP_DEFER_ACCEPT: it hides
+// clients that wait for the server to speak.
+void set_listener_options(int fd, bool v4) {
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!v4) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);  // an urgent byte is a byte of the stream
+}
+
 }  // namespace
+
+policy::Endpoint local_endpoint(int socket) {
+    SocketAddress address;
+    ::getsockname(socket, address.get(), &address.length);
+    return address.endpoint();
+}
 
 std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture, Family family) {
     const policy::Endpoint where = listening_address(capture, family);
-    const auto fail = [&](const char* what) -> std::runtime_error {
-        return std::runtime_error("listener " + where.to_string() + ": " + what + ": " +
-                                  std::strerror(errno));
-    };
     const bool v4 = family == Family::v4;
     datapath::Fd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) {
         if (!v4 && errno == EAFNOSUPPORT) return std::nullopt;
-        throw fail("socket");
+        fail(where, "socket");
     }
     const int on = 1;
     const int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
     if (::setsockopt(fd.get(), level, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, &on, sizeof on) != 0) {
-        throw fail("IP_TRANSPARENT (needs CAP_NET_ADMIN)");
+        fail(where, "IP_TRANSPARENT (needs CAP_NET_ADMIN)");
     }
-    set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!v4) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    // Inherited by what is accepted. Never TCP_DEFER_ACCEPT: it hides clients that wait for the server to
-    // speak.
-    set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1);  // an urgent byte is a byte of the stream
+    set_listener_options(fd.get(), v4);
     SocketAddress address(where);
     if (::bind(fd.get(), address.get(), address.length) != 0) {
         if (!v4 && errno == EADDRNOTAVAIL) return std::nullopt;  // net.ipv6.conf.*.disable_ipv6
-        throw fail("bind");
+        fail(where, "bind");
     }
-    if (::listen(fd.get(), backlog) != 0) throw fail("listen");
+    if (::listen(fd.get(), backlog) != 0) fail(where, "listen");
+    return fd;
+}
+
+datapath::Fd open_proxy_listener(const policy::Endpoint& where) {
+    const bool v4 = where.address.is_v4();
+    datapath::Fd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) fail(where, "socket");
+    set_listener_options(fd.get(), v4);
+    SocketAddress address(where);
+    if (::bind(fd.get(), address.get(), address.length) != 0) fail(where, "bind");
+    if (::listen(fd.get(), backlog) != 0) fail(where, "listen");
     return fd;
 }
 

@@ -21,6 +21,10 @@ enum class Family : std::uint8_t { v4, v6 };
 // cause.
 std::optional<datapath::Fd> open_listener(const datapath::CaptureConfig& capture, Family family);
 
+// The same for the proxy's clients, who dial this address: neither transparent nor shared with anybody but
+// the other workers. Throws what open_listener() throws.
+datapath::Fd open_proxy_listener(const policy::Endpoint& where);
+
 // Held for the agent's life: two agents must not share a port, and with it the capture rules, in one network
 // namespace. Throws std::runtime_error when another one has it.
 datapath::Fd claim_port(std::uint16_t port);
@@ -34,6 +38,9 @@ std::expected<Accepted, int> accept_one(int listener);
 
 // Whether it is one of this host's addresses.
 bool is_own_address(const policy::IpAddress& address);
+
+// The gateway's end of an accepted connection.
+policy::Endpoint local_endpoint(int socket);
 
 // Where the client wanted to go. Nothing: to the agent's own port, or to an
 // address that can only be this host's (loopback, unspecified, multicast).

@@ -73,9 +73,14 @@ std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socke
         release(flow);
         return std::unexpected(SPLICE_REASON_acknowledged);
     }
-    const packet_tuple downstream = tuple_of(flow.source, flow.destination);
+    const packet_tuple downstream = tuple_of(flow.source, flow.gateway_end());
     const packet_tuple upstream = tuple_of(flow.dialled, flow.upstream_source);
-    const auto legs = hold_.take(downstream, upstream, static_cast<std::uint32_t>(flow.up.bytes));
+    datapath::PacketHold::Carried carried{.sent = static_cast<std::uint32_t>(flow.up.bytes)};
+    if (flow.proxied) {
+        carried.asked = flow.proxied->request_bytes;
+        carried.answered = flow.proxied->answer_bytes;
+    }
+    const auto legs = hold_.take(downstream, upstream, carried);
     if (!legs) return std::unexpected(legs.error());
     const std::string facts = facts_text(flow.facts());
     const auto inserted = splice_.insert(record_of(flow, facts), legs->up, legs->down);
@@ -100,7 +105,7 @@ std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, const Socket&
     if (first_bytes.empty() || first_bytes.size() > known.segment_bytes) return std::nullopt;
     if (is_tls && first_bytes.size() != flow.hello.bytes) return std::nullopt;
     const std::string facts = facts_text(flow.facts());
-    return dials_.start(record_of(flow, facts), tuple_of(flow.source, flow.destination), first_bytes,
+    return dials_.start(record_of(flow, facts), tuple_of(flow.source, flow.gateway_end()), first_bytes,
                         {.clock = known.clock, .mss = known.mss, .is_watched = is_tls});
 }
 
@@ -113,7 +118,7 @@ void PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint
                       std::span<const char> hello) {
     const std::string facts = facts_text(flow.facts());
     if (!splice_.pass(last.slot, record_of(flow, facts))) return;
-    injector_.inject({.tuple = tuple_of(flow.source, flow.destination),
+    injector_.inject({.tuple = tuple_of(flow.source, flow.gateway_end()),
                       .seq = seq,
                       .ack = last.ack,
                       .window = last.window,
@@ -124,12 +129,12 @@ void PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint
 }
 
 void PacketMode::announce(const Flow& flow, int socket) {
-    hold_.announce(socket, tuple_of(flow.source, flow.destination));
+    hold_.announce(socket, tuple_of(flow.source, flow.gateway_end()));
 }
 
 void PacketMode::release(const Flow& flow) {
-    const auto probe =
-        hold_.release(tuple_of(flow.source, flow.destination), tuple_of(flow.dialled, flow.upstream_source));
+    const auto probe = hold_.release(tuple_of(flow.source, flow.gateway_end()),
+                                     tuple_of(flow.dialled, flow.upstream_source));
     if (probe) injector_.inject(*probe, {});
 }
 

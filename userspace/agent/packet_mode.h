@@ -20,8 +20,10 @@ class PacketMode {
     // Throws StateError where the kernel cannot do it.
     PacketMode(const std::string& state_directory, const datapath::PacketSpliceOptions& options);
 
-    // From now on what this port's listeners accept can be taken.
-    void hold_listener(std::uint16_t port) { hold_.hold_listener(port, dials_.socket_cookies()); }
+    // From now on what these ports' listeners accept can be taken.
+    void hold_listeners(const datapath::PacketHold::Listeners& listeners) {
+        hold_.hold_listeners(listeners, dials_.socket_cookies());
+    }
 
     // Before an upstream socket of the flow connects that has not the client's own address and port, or
     // another destination.
@@ -36,8 +38,8 @@ class PacketMode {
     };
 
     // Takes a flow of whose bytes its sockets have carried at most the client's first ones to the server
-    // (flow.up.bytes), and none to the client. Else the reason; then the flow and its sockets are as they
-    // were, and no longer held.
+    // (flow.up.bytes), and none to the client (but the proxy's own). Else the reason; then the flow and its
+    // sockets are as they were, and no longer held.
     std::expected<Leg, splice_reason> take(Flow& flow, Socket& client, Socket& server);
 
     // Reaches for the server without a socket, with the client's first bytes, which must fit into one

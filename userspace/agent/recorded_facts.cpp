@@ -14,7 +14,7 @@ constexpr std::string_view nothing = "-";
 
 bool is_plain(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("-._/").contains(c);
+           std::string_view("-._/:[]").contains(c);
 }
 
 void append_escaped(std::string& out, std::string_view text) {
@@ -80,10 +80,14 @@ bool read_word(std::string_view text, const std::array<std::string_view, N>& wor
 
 std::string facts_text(const policy::Facts& facts) {
     std::string text;
+    // First, where PacketTable looks for it.
+    if (facts.via != policy::Via::captured) append_field(text, "to", facts.destination.to_string());
     if (facts.is_malformed()) append_field(text, "began_as", policy::to_string(facts.began_as));
     if (facts.ech != policy::Ech::none) append_field(text, "ech", policy::to_string(facts.ech));
     append_field(text, "ja4", facts.ja4);
     append_field(text, "ssh_version", facts.ssh_version);
+    if (facts.via != policy::Via::captured) append_field(text, "via", policy::to_string(facts.via));
+    if (facts.asked_name != facts.server_name) append_field(text, "asked", facts.asked_name);
     if (!facts.alpn.empty()) {
         text.append(text.empty() ? "" : " ").append("alpn=");
         for (const std::string& protocol : facts.alpn) {
@@ -135,7 +139,11 @@ bool RecordedFacts::read_field(std::string_view key, std::string_view value) {
     if (!text) return false;
     if (key == "began_as") return read_word(*text, policy::protocol_words, plain_.began_as);
     if (key == "ech") return read_word(*text, policy::ech_words, plain_.ech);
-    if (key == "ja4")
+    if (key == "to") return true;  // the record's destination
+    if (key == "via") return read_word(*text, policy::via_words, plain_.via);
+    if (key == "asked")
+        asked_name_ = std::move(*text);
+    else if (key == "ja4")
         ja4_ = std::move(*text);
     else if (key == "ssh_version")
         ssh_version_ = std::move(*text);
@@ -150,6 +158,7 @@ policy::Facts RecordedFacts::facts() const {
     facts.alpn = alpn_;
     facts.ja4 = ja4_;
     facts.ssh_version = ssh_version_;
+    facts.asked_name = asked_name_;
     return facts;
 }
 

@@ -12,7 +12,8 @@
 namespace sluice::agent {
 
 // What flow_record has no field for: "ech=grease alpn=h2,http/1.1 ja4=t13d..." Keys of facts that a flow does
-// not have are left out; "-": it has none of them. Other bytes than letters, digits and some marks are
+// not have are left out; "-": it has none of them. Of a proxied flow "to=ENDPOINT" comes first, its
+// destination, since its client's packets carry another. Other bytes than letters, digits and some marks are
 // written as %XX. Empty when it would not fit: then the facts are not known.
 std::string facts_text(const policy::Facts& facts);
 
@@ -32,6 +33,7 @@ class RecordedFacts {
     std::vector<std::string> alpn_;
     std::string ja4_;
     std::string ssh_version_;
+    std::string asked_name_;  // when it is not the server's
 };
 
 }  // namespace sluice::agent

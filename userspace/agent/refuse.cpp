@@ -51,6 +51,12 @@ asio::awaitable<void> close_gently(Socket& socket, Patience& patience) {
 
 asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why, Patience& patience) {
     const auto style = is_denial(why) ? flow.outcome.style : policy::DenyStyle::reset;
+    if (flow.proxied && !flow.proxied->answered && style != policy::DenyStyle::drop && !patience.ended()) {
+        const std::string text = proxy_refusal(*flow.proxied, why);
+        if (text.empty()) co_return downstream.reset();
+        ::send(downstream.native(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        co_return co_await close_gently(downstream, patience);
+    }
     const bool speaks_tls =
         flow.protocol == policy::Protocol::tls ||
         (flow.protocol == policy::Protocol::malformed && flow.began_as == policy::Protocol::tls);

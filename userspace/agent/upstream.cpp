@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "userspace/agent/listener.h"
 #include "userspace/agent/socket_address.h"
 #include "userspace/agent/worker.h"
 
@@ -59,7 +60,8 @@ struct Attempt {
 };
 
 Attempt start_connecting(const Flow& flow, const Config& config, SourcePort port, PacketMode* packet) {
-    const UpstreamSource source = config.upstream_source;
+    // A client of the proxy may be anywhere: the server's answers must come here, whatever the routes.
+    const UpstreamSource source = flow.proxied ? UpstreamSource::gateway : config.upstream_source;
     const bool is_v4 = flow.dialled.address.is_v4();
     Attempt attempt{.fd = datapath::Fd(
                         ::socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
@@ -72,7 +74,8 @@ Attempt start_connecting(const Flow& flow, const Config& config, SourcePort port
     set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     // The handshake's last ACK goes out with the client's first bytes, which are at hand: one packet less.
     // When the server is to speak first there are none, and it would wait for that ACK.
-    if (flow.protocol != policy::Protocol::server_first) set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+    if (flow.protocol != policy::Protocol::server_first && flow.protocol != policy::Protocol::unknown)
+        set_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
     // By this the rules know that it is not a client of the gateway's own (capture.h).
     if (config.capture.local)
         set_option(fd, is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, 1);
@@ -85,12 +88,6 @@ Attempt start_connecting(const Flow& flow, const Config& config, SourcePort port
     SocketAddress destination(flow.dialled);
     attempt.error = ::connect(fd, destination.get(), destination.length) == 0 ? 0 : errno;
     return attempt;
-}
-
-policy::Endpoint local_endpoint(int fd) {
-    SocketAddress address;
-    ::getsockname(fd, address.get(), &address.length);
-    return address.endpoint();
 }
 
 int pending_error(const Socket& socket) {

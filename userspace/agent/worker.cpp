@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "policy/early_verdict.h"
 #include "userspace/agent/crash.h"
 #include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
@@ -35,11 +36,17 @@ Worker::Worker(Shared& shared, unsigned number)
       dialling_(io_, shared.packet),
       sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {
+        if (!shared.config.captures) continue;
         if (auto listener = open_listener(shared.config.capture, family))
             listeners_.emplace_back(io_, listener->release());
     }
-    for (auto& listener : listeners_)
-        asio::co_spawn(io_, accept_flows(listener), crash_on_exception);
+    const std::size_t of_captured = listeners_.size();
+    for (const policy::Endpoint& where : shared.config.proxy.listen)
+        listeners_.emplace_back(io_, open_proxy_listener(where).release());
+    for (std::size_t i = 0; i < listeners_.size(); ++i) {
+        const auto listening = i < of_captured ? Listening::to_captured : Listening::to_proxied;
+        asio::co_spawn(io_, accept_flows(listeners_[i], listening), crash_on_exception);
+    }
     asio::co_spawn(io_, sweep_for_ever(), crash_on_exception);
 }
 
@@ -119,7 +126,7 @@ PeekLimits Worker::peek_limits(const Flow& flow) const {
             .incomplete = shared_.packet ? [this, &flow] { release(flow); } : std::function<void()>()};
 }
 
-asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& listener) {
+asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& listener, Listening listening) {
     asio::steady_timer pause(io_);
     while (!stopping_) {
         co_await listener.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -131,7 +138,7 @@ asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& liste
                 error = accepted.error();
                 break;
             }
-            open_flow(std::move(accepted->socket), accepted->source);
+            open_flow(std::move(accepted->socket), accepted->source, listening);
         }
         const bool lacks_resources =
             error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
@@ -142,21 +149,32 @@ asio::awaitable<void> Worker::accept_flows(asio::posix::stream_descriptor& liste
     }
 }
 
-void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source) {
+// Whose it is, and where it goes as far as that is known. `live`, or why it is refused.
+flow_end Worker::identify(Flow& flow, int socket, Listening listening) const {
+    if (listening == Listening::to_proxied) {
+        flow.proxied = std::make_unique<Proxied>();
+        flow.proxied->listener = local_endpoint(socket);
+        flow.is_local = is_own_address(flow.source.address);
+        return shared_.config.proxy.serves(flow.source.address) ? FLOW_END_live
+                                                                : FLOW_END_proxy_source_refused;
+    }
+    const auto destination = original_destination(socket, shared_.config.capture);
+    if (destination) flow.destination = flow.dialled = *destination;
+    flow.is_local = shared_.config.capture.local && is_own_address(flow.source.address);
+    return destination ? FLOW_END_live : FLOW_END_not_redirected;
+}
+
+void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source, Listening listening) {
     totals_.flows_accepted.fetch_add(1, std::memory_order_relaxed);
     auto flow = std::make_unique<Flow>();
     flow->id = shared_.flow_id_next.fetch_add(1, std::memory_order_relaxed);
     flow->source = source;
     flow->times.accepted = flow->times.active = Clock::now();
-    const auto destination = original_destination(socket.get(), shared_.config.capture);
-    flow_end end = FLOW_END_live;
-    if (!destination) end = FLOW_END_not_redirected;
+    flow_end end = identify(*flow, socket.get(), listening);
     if (!take_descriptor(*flow)) end = FLOW_END_descriptor_limit;
     const std::uint64_t spliced_as_packets = shared_.packet ? shared_.packet->table().size() : 0;
     if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets >= shared_.flows_max)
         end = FLOW_END_flow_limit;
-    if (destination) flow->destination = flow->dialled = *destination;
-    flow->is_local = shared_.config.capture.local && is_own_address(source.address);
     if (end != FLOW_END_live) {
         reset_and_close(std::move(socket));
         return finish(std::move(flow), end);
@@ -173,6 +191,26 @@ bool Worker::take_descriptor(Flow& flow) {
     }
     shared_.sockets_open.fetch_sub(1, std::memory_order_relaxed);
     return false;
+}
+
+void Worker::return_descriptor(Flow& flow) {
+    shared_.sockets_open.fetch_sub(1, std::memory_order_relaxed);
+    --flow.descriptors;
+}
+
+std::optional<policy::Action> Worker::judge_early(Flow& flow, bool has_destination) const {
+    const auto policy = shared_.policy.load();
+    flow.protocol = policy::Protocol::unknown;
+    const auto verdict = policy::early_verdict(*policy, flow.facts(), has_destination);
+    if (!verdict) return std::nullopt;
+    if (!verdict->allowed()) flow.take(*verdict);
+    return verdict->outcome.action;
+}
+
+void Worker::log_early_denial(Flow& flow) {
+    flow.judged = true;
+    flow.times.judged = Clock::now();
+    log_verdict(flow);
 }
 
 flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
@@ -225,6 +263,7 @@ asio::awaitable<bool> Worker::dial(Flow& flow, Socket& client, const Patience& p
     // Where the gateway's own address is used, the kernel has to find a port. What it enters has one
     // destination on both legs. Early data would wait for the server's answer.
     const bool can = shared_.config.upstream_source == UpstreamSource::client && !flow.is_pinned() &&
+                     !flow.proxied &&
                      (flow.protocol == policy::Protocol::http || flow.protocol == policy::Protocol::ssh ||
                       flow.protocol == policy::Protocol::other ||
                       (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello)));

@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -83,8 +84,13 @@ class Worker {
     flow_end judge(Flow& flow, Opening& opening, const Patience& patience);
     // If it is to be. `end`: how the flow ends, when evidence said so.
     void log_verdict(const Flow& flow, flow_end end = FLOW_END_live);
+    // What the policy does with a flow of the proxy whose client has only asked for its destination; nothing:
+    // it depends on what will be said. A denial is written into the flow.
+    std::optional<policy::Action> judge_early(Flow& flow, bool has_destination) const;
+    void log_early_denial(Flow& flow);
     // One more descriptor for this flow, until it ends. False: there is none.
     bool take_descriptor(Flow& flow);
+    void return_descriptor(Flow& flow);
     void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
     // True: the flow goes on without us, and its sockets are closed. False: nothing has happened to it.
     bool splices_packets(const Flow& flow) const { return shared_.packet != nullptr && !flow.is_local; }
@@ -95,8 +101,10 @@ class Worker {
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
   private:
-    asio::awaitable<void> accept_flows(asio::posix::stream_descriptor& listener);
-    void open_flow(datapath::Fd socket, const policy::Endpoint& source);
+    enum class Listening : std::uint8_t { to_captured, to_proxied };
+    asio::awaitable<void> accept_flows(asio::posix::stream_descriptor& listener, Listening listening);
+    void open_flow(datapath::Fd socket, const policy::Endpoint& source, Listening listening);
+    flow_end identify(Flow& flow, int socket, Listening listening) const;
     asio::awaitable<void> sweep_for_ever();
     void publish(Flow& flow);
     LiveFlows rejudge_now();
@@ -110,7 +118,7 @@ class Worker {
     Deadlines deadlines_;
     Splice splice_;
     Dialling dialling_;
-    std::vector<asio::posix::stream_descriptor> listeners_;
+    std::vector<asio::posix::stream_descriptor> listeners_;  // the proxy's are the last ones
     asio::steady_timer sweep_timer_;
     Totals totals_;
     bool stopping_ = false;

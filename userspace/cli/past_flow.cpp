@@ -27,6 +27,7 @@ policy::Facts PastFlow::facts() const {
     // The log has an IP literal in the name's place; the policy has none.
     bool is_address = policy::IpAddress::parse(server_name).has_value();
     facts.server_name = is_address ? std::string_view() : server_name;
+    facts.asked_name = asked_name;
     facts.alpn = alpn;
     facts.ja4 = ja4;
     facts.ssh_version = ssh_version;
@@ -43,6 +44,7 @@ std::optional<PastFlow> PastFlow::parse(std::string_view line) {
     PastFlow flow;
     flow.time = fields->text("time");
     flow.server_name = fields->text("server_name");
+    flow.asked_name = fields->text("asked_name");
     flow.alpn = fields->texts("alpn");
     flow.ja4 = fields->text("ja4");
     flow.ssh_version = fields->text("ssh_version");
@@ -52,6 +54,8 @@ std::optional<PastFlow> PastFlow::parse(std::string_view line) {
     flow.plain_.destination = *destination;
     flow.plain_.protocol = static_cast<policy::Protocol>(*protocol);
     flow.plain_.time = read_utc_time(flow.time).value_or(std::chrono::sys_seconds());
+    if (auto via = position(policy::via_words, fields->text("via")))
+        flow.plain_.via = static_cast<policy::Via>(*via);
     if (auto ech = position(policy::ech_words, fields->text("ech")))
         flow.plain_.ech = static_cast<policy::Ech>(*ech);
     if (auto began_as = position(policy::protocol_words, fields->text("began_as"))) {

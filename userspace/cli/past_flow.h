@@ -13,6 +13,7 @@ namespace sluice::cli {
 struct PastFlow {
     std::string time;  // as in the log
     std::string server_name;
+    std::string asked_name;
     std::vector<std::string> alpn;
     std::string ja4;
     std::string ssh_version;

@@ -1,5 +1,7 @@
 #include "userspace/datapath/flow_endpoint.h"
 
+#include <algorithm>
+
 #include <cstdint>
 #include <span>
 
@@ -13,6 +15,14 @@ policy::Endpoint endpoint(const flow_endpoint& endpoint) {
 
 bool is_dialled_elsewhere(const flow_record& flow) {
     return flow.dialled.port != 0 && endpoint(flow.dialled) != endpoint(flow.destination);
+}
+
+flow_endpoint flow_endpoint_of(const policy::Endpoint& endpoint) {
+    flow_endpoint out{};
+    std::ranges::copy(endpoint.address.bytes(), out.address);
+    out.is_v4 = endpoint.address.is_v4();
+    out.port = endpoint.port;
+    return out;
 }
 
 }  // namespace sluice::datapath

@@ -51,7 +51,9 @@ InjectedSegment first_segment(const held_leg& from, const held_leg& to, const Pa
 
 }  // namespace
 
-PacketHandover translate_legs(const take_legs& legs) {
+PacketHandover translate_legs(take_legs legs) {
+    legs.client.peer_isn += legs.asked;
+    legs.client.local_isn += legs.answered;
     PacketHandover out;
     out.up = direction(legs.client, legs.server, legs.downstream, legs.upstream);
     out.down = direction(legs.server, legs.client, legs.upstream, legs.downstream);
@@ -78,10 +80,12 @@ void PacketHold::announce(int socket, const packet_tuple& downstream) {
     bpf_map_update_elem(dials_map_, &socket, &downstream, BPF_ANY);
 }
 
-void PacketHold::hold_listener(std::uint16_t port, const std::array<std::uint64_t, 2>& dial_sockets) {
+void PacketHold::hold_listeners(const Listeners& listeners,
+                                const std::array<std::uint64_t, 2>& dial_sockets) {
     const __u32 zero = 0;
-    const hold_control control{
-        .listener_port = port, .unused = 0, .dial_sockets = {dial_sockets[0], dial_sockets[1]}};
+    const hold_control control{.listener_port = listeners.port,
+                               .proxy_ports = {listeners.proxy_ports[0], listeners.proxy_ports[1]},
+                               .dial_sockets = {dial_sockets[0], dial_sockets[1]}};
     if (bpf_map_update_elem(control_map_, &zero, &control, BPF_ANY) != 0)
         throw StateError(std::string("hold_control: ") + std::strerror(errno));
 }
@@ -103,10 +107,12 @@ bool PacketHold::run(take_legs& request) {
 
 std::expected<PacketHandover, splice_reason> PacketHold::take(const packet_tuple& downstream,
                                                               const packet_tuple& upstream,
-                                                              std::uint32_t sent) {
+                                                              const Carried& carried) {
     take_legs request{};
     request.request = LEGS_take;
-    request.sent = sent;
+    request.sent = carried.sent;
+    request.asked = carried.asked;
+    request.answered = carried.answered;
     request.downstream = downstream;
     request.upstream = upstream;
     if (!run(request)) return std::unexpected(SPLICE_REASON_unavailable);

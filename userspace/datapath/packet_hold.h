@@ -33,17 +33,26 @@ class PacketHold {
   public:
     explicit PacketHold(const PacketSplice& splice);
 
-    // From now on connections that the listener on this port accepts are held. 0: none any more. What
-    // `dial_sockets` (their cookies) send are dials (packet_dial.h).
-    void hold_listener(std::uint16_t port, const std::array<std::uint64_t, 2>& dial_sockets = {});
+    // From now on connections that the listener on this port accepts are held, and those of the proxy's
+    // followed. 0: none any more. What `dial_sockets` (their cookies) send are dials (packet_dial.h).
+    struct Listeners {
+        std::uint16_t port = 0;
+        std::array<std::uint16_t, 2> proxy_ports = {};
+    };
+    void hold_listeners(const Listeners& listeners, const std::array<std::uint64_t, 2>& dial_sockets = {});
     // Nothing is held any more: an agent that does not splice packets follows one that was killed.
     static void stop(const std::string& state_directory);
 
-    // `downstream`: of the client's packets; `upstream`: of the server's, as the gateway's socket has it;
-    // `sent`: bytes that these sockets have carried from client to server already. From here on nothing that
-    // they send leaves. The error says why the flow does not qualify; its hold is over then.
+    // `downstream`: of the client's packets; `upstream`: of the server's, as the gateway's socket has it.
+    // From here on nothing that these sockets send leaves. The error says why the flow does not qualify; its
+    // hold is over then.
+    struct Carried {
+        std::uint32_t sent = 0;      // from client to server already
+        std::uint32_t asked = 0;     // by a client of the proxy, of the gateway
+        std::uint32_t answered = 0;  // to it
+    };
     std::expected<PacketHandover, splice_reason> take(const packet_tuple& downstream,
-                                                      const packet_tuple& upstream, std::uint32_t sent);
+                                                      const packet_tuple& upstream, const Carried& carried);
     // Before an upstream socket connects that has not the client's own address and port, or another
     // destination than the client dialled.
     void announce(int socket, const packet_tuple& downstream);
@@ -60,7 +69,8 @@ class PacketHold {
     int dials_map_;
 };
 
-// What translates the packets of one leg into the other's, and back. Pure.
-PacketHandover translate_legs(const take_legs& legs);
+// What translates the packets of one leg into the other's, and back. Pure. With a client of the proxy, both
+// streams of its leg begin behind what it had to say to the gateway: as if it had connected at that moment.
+PacketHandover translate_legs(take_legs legs);
 
 }  // namespace sluice::datapath

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/monotonic.h"
 #include "userspace/datapath/packet_pins.h"
@@ -37,6 +38,17 @@ RuleText split_rule(std::string_view text) {
     const std::size_t end = text.find('\0');
     if (end == text.npos) return {text, {}};
     return {text.substr(0, end), text.substr(end + 1)};
+}
+
+// The packets of a client of the proxy go to the gateway: where its flow goes stands first among its facts.
+std::optional<flow_endpoint> destination_in(std::string_view facts) {
+    constexpr std::string_view key = "to=";
+    if (!facts.starts_with(key)) return std::nullopt;
+    facts.remove_prefix(key.size());
+    const auto endpoint =
+        policy::Endpoint::parse(facts.substr(0, facts.find_first_of(std::string_view(" \0", 2))));
+    if (!endpoint) return std::nullopt;
+    return flow_endpoint_of(*endpoint);
 }
 
 std::string join_rule(std::string_view rule, std::string_view facts) {
@@ -319,6 +331,8 @@ flow_record PacketTable::identity(const packet_flow& flow) const {
     const std::string text = PacketNames::read(names_map_, flow.rule);
     copy_text(out.rule, split_rule(text).rule);
     copy_text(out.facts, split_rule(text).facts);
+    if (const auto destination = destination_in(split_rule(text).facts))
+        out.destination = out.dialled = *destination;
     copy_text(out.server_name, PacketNames::read(names_map_, flow.server_name));
     return out;
 }

@@ -1,0 +1,81 @@
+#include "userspace/agent/name_lookup.h"
+
+#include <netdb.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <system_error>
+#include <thread>
+
+#include "userspace/agent/socket_address.h"
+
+namespace sluice::agent {
+namespace {
+
+std::atomic<int> lookups = 0;
+
+// Shared by the flow that waits and the thread that looks: either may be gone first.
+struct Lookup {
+    std::string name;
+    datapath::Fd done;  // readable when `is_done`
+    std::vector<policy::IpAddress> addresses;
+    std::atomic<bool> is_done = false;
+};
+
+void run(Lookup& lookup) {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_ADDRCONFIG;
+    addrinfo* found = nullptr;
+    if (::getaddrinfo(lookup.name.c_str(), nullptr, &hints, &found) == 0) {
+        for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+            SocketAddress address;
+            std::copy_n(reinterpret_cast<const char*>(info->ai_addr), info->ai_addrlen,
+                        reinterpret_cast<char*>(address.get()));
+            lookup.addresses.push_back(address.endpoint().address);
+        }
+        ::freeaddrinfo(found);
+    }
+    lookup.is_done = true;
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = ::write(lookup.done.get(), &one, sizeof one);
+}
+
+// False: too many at once.
+bool start(const std::shared_ptr<Lookup>& lookup) {
+    if (lookups.fetch_add(1) < lookups_max) {
+        try {
+            std::thread([lookup] {
+                run(*lookup);
+                --lookups;
+            }).detach();
+            return true;
+        } catch (const std::system_error&) {  // no room for a thread
+        }
+    }
+    --lookups;
+    return false;
+}
+
+}  // namespace
+
+asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(std::string name,
+                                                                                 Reactor& reactor,
+                                                                                 Socket& downstream,
+                                                                                 Patience& patience) {
+    auto lookup = std::make_shared<Lookup>();
+    lookup->name = std::move(name);
+    lookup->done = datapath::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    Socket done(reactor, datapath::Fd(lookup->done ? ::dup(lookup->done.get()) : -1));
+    if (done.native() < 0 || !start(lookup)) co_return std::unexpected(FLOW_END_name_unresolved);
+    co_await patience.readable_or_failed(done, downstream);
+    if (patience.ended()) co_return std::unexpected(patience.ended_by());
+    if (downstream.failed) co_return std::unexpected(FLOW_END_client_gone);
+    if (!lookup->is_done || lookup->addresses.empty()) co_return std::unexpected(FLOW_END_name_unresolved);
+    co_return std::move(lookup->addresses);
+}
+
+}  // namespace sluice::agent
