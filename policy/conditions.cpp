@@ -27,6 +27,8 @@ bool Conditions::has(Condition condition) const {
             return !ports.empty();
         case Condition::protocol:
             return !protocols.empty();
+        case Condition::via:
+            return !vias.empty();
         case Condition::ech:
             return !ech.empty();
         case Condition::match:
@@ -65,6 +67,8 @@ bool Conditions::holds(Condition condition, const Facts& facts) const {
                                        [&](auto range) { return range.contains(facts.destination.port); });
         case Condition::protocol:
             return std::ranges::find(protocols, facts.claimed_protocol()) != protocols.end();
+        case Condition::via:
+            return std::ranges::find(vias, facts.via) != vias.end();
         case Condition::ech:
             return is_tls && std::ranges::find(ech, facts.ech) != ech.end();
         case Condition::match:

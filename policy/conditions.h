@@ -23,6 +23,7 @@ enum class Condition : std::uint8_t {
     destination,
     port,
     protocol,
+    via,
     ech,
     match,
     list,
@@ -35,9 +36,9 @@ enum class Condition : std::uint8_t {
     any_of,
     none_of,
 };
-inline constexpr std::array<std::string_view, 15> condition_words{
-    "source", "destination", "port", "protocol",    "ech",         "match",  "list", "category",
-    "time",   "alpn",        "ja4",  "ssh_version", "server_name", "any_of", "not"};
+inline constexpr std::array<std::string_view, 16> condition_words{
+    "source",   "destination", "port", "protocol", "via",         "ech",         "match",  "list",
+    "category", "time",        "alpn", "ja4",      "ssh_version", "server_name", "any_of", "not"};
 constexpr std::string_view to_string(Condition condition) {
     return condition_words[static_cast<std::size_t>(condition)];
 }
@@ -55,6 +56,7 @@ struct Conditions {
     std::vector<std::shared_ptr<const AddressSet>> destinations;
     std::vector<PortRange> ports;  // of the original destination
     std::vector<Protocol> protocols;
+    std::vector<Via> vias;
     std::vector<std::shared_ptr<const NamePatterns>> server_names;
     bool no_server_name = false;  // `none` among the server names
     std::vector<Ech> ech;

@@ -190,6 +190,10 @@ Conditions read_nested(const YamlMapping& mapping, const NamedSets& sets, bool* 
     if (const auto* value = mapping.find("destination")) out.destinations = read_addresses(*value, sets);
     if (const auto* value = mapping.find("port")) out.ports = read_ports(*value);
     if (const auto* value = mapping.find("protocol")) out.protocols = read_protocols(*value);
+    if (const auto* value = mapping.find("via")) {
+        for (const YamlReader& entry : value->entries("captured, connect or socks5"))
+            out.vias.push_back(static_cast<Via>(entry.word(via_words)));
+    }
     if (const auto* value = mapping.find("ech")) {
         for (const YamlReader& entry : value->entries("none, grease or outer"))
             out.ech.push_back(static_cast<Ech>(entry.word(ech_words)));

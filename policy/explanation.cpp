@@ -29,6 +29,8 @@ std::string fact(Condition condition, const Conditions& when, const Facts& facts
             return word + " " + std::to_string(facts.destination.port);
         case Condition::protocol:
             return word + " " + std::string(to_string(facts.protocol));
+        case Condition::via:
+            return word + " " + std::string(to_string(facts.via));
         case Condition::ech:
             return word + " " + std::string(to_string(facts.ech));
         case Condition::alpn:
@@ -98,6 +100,7 @@ std::string entry_that_holds(Condition condition, const Conditions& when, const 
             return text_entry(when.ja4, facts.ja4);
         case Condition::ssh_version:
             return text_entry(when.ssh_versions, facts.ssh_version);
+        case Condition::via:
         case Condition::match:
         case Condition::list:
         case Condition::category:

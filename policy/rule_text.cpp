@@ -34,6 +34,7 @@ std::string conditions_text(const Conditions& when) {
     add(out, "destination", join_addresses(when.destinations));
     add(out, "port", join(when.ports, [](const PortRange& range) { return range.to_string(); }));
     add(out, "protocol", join(when.protocols, [](Protocol p) { return to_string(p); }));
+    add(out, "via", join(when.vias, [](Via via) { return to_string(via); }));
     add(out, "ech", join(when.ech, [](Ech ech) { return to_string(ech); }));
     if (when.uncategorized) add(out, "match", "uncategorized");
     auto label = [](const ListCondition::Entry& entry) { return entry.name; };

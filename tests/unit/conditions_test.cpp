@@ -87,6 +87,16 @@ TEST(Conditions, OnlyTlsHasAHello) {
     }
 }
 
+TEST(Conditions, HowAFlowCameCanBeAskedFor) {
+    Facts facts = flow_facts(Protocol::ssh);
+    EXPECT_TRUE(holds("via: captured", facts));
+    EXPECT_FALSE(holds("via: [connect, socks5]", facts));
+    facts.via = Via::socks5;
+    EXPECT_TRUE(holds("via: [connect, socks5]", facts));
+    EXPECT_FALSE(holds("via: captured", facts));
+    EXPECT_EQ(error("via: proxy"), "c:1:7: error: expected captured, connect or socks5, found \"proxy\"");
+}
+
 TEST(Conditions, AnSshVersionIsAPatternOverTheWholeLine) {
     Facts ssh = flow_facts(Protocol::ssh);
     EXPECT_FALSE(holds("ssh_version: '*'", ssh));

@@ -150,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistake{"server-name: \"exact:a\"",
                 "27: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
+                "via, ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
                 "verify, found "
                 "\"server-name\" (did you mean server_name?)"},
         Mistake{"name: b", "27: error: expected each key once, found \"name\" again"},
@@ -191,7 +191,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"<<: 1", "31: error: expected a mapping, or a list of them, to merge, found \"1\""},
         Mistake{"<<: {<<: {log: true}}",
                 "32: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
+                "via, ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
                 "verify, found "
                 "\"<<\""}));
 

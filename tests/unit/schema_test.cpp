@@ -43,7 +43,7 @@ policy:
       enforce: false
       rows:
         - {name: first, server_name: [set:updates, none, 'glob:*.b.example'], source: set:lab, action: allow, verify: pin}
-        - {ech: [grease, outer], alpn: h2, ja4: 't13*', protocol: tls, action: deny, style: alert}
+        - {ech: [grease, outer], alpn: h2, ja4: 't13*', protocol: tls, via: [captured, connect, socks5], action: deny, style: alert}
         - {ssh_version: '2.0-*', time: [set:office, {days: [sat, sun], zone: UTC}], action: allow, log: false}
         - {match: uncategorized, action: deny}
         - {match: any, action: allow}

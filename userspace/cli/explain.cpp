@@ -31,6 +31,7 @@ struct ExplainOptions {
     std::vector<std::string> alpn;
     std::string ja4;
     std::string ssh_version;
+    std::string via = "captured";
     std::string time;
     bool json = false;
 };
@@ -85,6 +86,14 @@ void read_hello(const ExplainOptions& options, Facts& facts) {
     facts.ssh_version = options.ssh_version;
 }
 
+void read_via(const ExplainOptions& options, Facts& facts) {
+    auto word = std::ranges::find(policy::via_words, options.via);
+    if (word == policy::via_words.end()) {
+        throw UsageError("--via: expected captured, connect or socks5, found " + policy::quote(options.via));
+    }
+    facts.via = static_cast<policy::Via>(word - policy::via_words.begin());
+}
+
 Question read_question(const ExplainOptions& options) {
     Question question;
     Facts& facts = question.facts;
@@ -99,6 +108,7 @@ Question read_question(const ExplainOptions& options) {
     }
     facts.destination = *destination;
 
+    read_via(options, facts);
     read_server_name(options, question);
     if (options.protocol.empty()) {
         question.protocol_assumed = true;
@@ -203,6 +213,7 @@ void print_json(const Explanation& explanation, const Question& question) {
 
 // As the capture's rules have it (userspace/datapath/capture.cpp); empty: the flow is captured.
 std::string_view why_not_captured(const datapath::CaptureConfig& capture, const Facts& facts) {
+    if (facts.via != policy::Via::captured) return {};
     const auto holds = [](const auto& ranges, const auto& value) {
         return std::ranges::any_of(ranges, [&](const auto& range) { return range.contains(value); });
     };
@@ -266,6 +277,7 @@ void add_explain(CLI::App& app, int& exit_code) {
     command->add_option("--ja4", options->ja4, "fingerprint of the ClientHello")->type_name("JA4");
     command->add_option("--ssh-version", options->ssh_version, "of the client, without SSH-: 2.0-OpenSSH_9.2")
         ->type_name("TEXT");
+    command->add_option("--via", options->via, "captured (default), connect or socks5")->type_name("WORD");
     command->add_option("--time", options->time, "in UTC, such as 2026-11-22T08:30:00Z; now if not given")
         ->type_name("TIME");
     command->add_flag("--json", options->json, "one JSON object instead of text");
