@@ -66,10 +66,11 @@
     X(ecn_differs)                                                                         \
     X(mss_differs) /* one end accepts smaller segments than the other may send */          \
     X(table_full)                                                                          \
-    X(tuple_in_use) /* another spliced flow has these addresses and ports */               \
-    X(unavailable)  /* the kernel has refused */                                           \
-    X(undelivered)  /* the server did not acknowledge in time what was judged */           \
-    X(local_client) /* of a program on the gateway itself: relay */
+    X(tuple_in_use)    /* another spliced flow has these addresses and ports */            \
+    X(unavailable)     /* the kernel has refused */                                        \
+    X(undelivered)     /* the server did not acknowledge in time what was judged */        \
+    X(local_client)    /* of a program on the gateway itself: relay */                     \
+    X(families_differ) /* one leg is IPv4, the other IPv6 */
 
 /* What the first bytes were. In the order of policy::Protocol. `unknown`: not judged yet. */
 #define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown) X(smtp)

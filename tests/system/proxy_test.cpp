@@ -243,6 +243,12 @@ TEST(Proxy, NeedsNoCapture) {
     TcpSocket client = TcpSocket::connect(lab.client(), endpoint("[fd00:1::1]:3128"));
     client.send(connect_to("[fd00:2::2]:7000") + "hello");
     EXPECT_EQ(client.receive_exactly(success.size() + 5), success + "hello");
+    // The other family is another way to the same server.
+    TcpSocket other = TcpSocket::connect(lab.client(), endpoint("[fd00:1::1]:3128"));
+    other.send(connect_to("10.10.2.2:7000") + "hello");
+    EXPECT_EQ(other.receive_exactly(success.size() + 5), success + "hello");
+    other.send(ByteStream(3).next(100'000));
+    EXPECT_EQ(other.receive_exactly(100'000), ByteStream(3).next(100'000));
     const Finished nft = run_process({"nft", "list", "ruleset"}, {.netns = &lab.gateway()});
     EXPECT_EQ(nft.out.find("sluice"), std::string::npos);
     // What passes by is not the proxy's.

@@ -73,6 +73,11 @@ std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socke
         release(flow);
         return std::unexpected(SPLICE_REASON_acknowledged);
     }
+    // A client of the proxy may ask for an address of the other family.
+    if (flow.source.address.is_v4() != flow.destination.address.is_v4()) {
+        release(flow);
+        return std::unexpected(SPLICE_REASON_families_differ);
+    }
     const packet_tuple downstream = tuple_of(flow.source, flow.gateway_end());
     const packet_tuple upstream = tuple_of(flow.dialled, flow.upstream_source);
     datapath::PacketHold::Carried carried{.sent = static_cast<std::uint32_t>(flow.up.bytes)};
