@@ -20,6 +20,7 @@
 #include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/name_check.h"
+#include "userspace/agent/name_lookup.h"
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/policy_reload.h"
 #include "userspace/agent/second_hello.h"
@@ -46,14 +47,18 @@ constexpr std::uint64_t sockets_min = 32;
 // What the flow table has room for.
 constexpr std::uint64_t flows_of_table = 1 << 20;
 
+// Two of its own, and what the resolver opens.
+constexpr std::uint64_t descriptors_of_lookup = 5;
+
 // Raises the soft descriptor limit to the hard one, and tells how many sockets of flows fit under it.
-std::uint64_t sockets_max(unsigned workers) {
+std::uint64_t sockets_max(unsigned workers, bool has_proxy) {
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
     ::getrlimit(RLIMIT_NOFILE, &limit);
-    const std::uint64_t overhead = descriptors_reserved + workers * (8ull + PipePool::descriptors_max);
+    const std::uint64_t overhead = descriptors_reserved + workers * (8ull + PipePool::descriptors_max) +
+                                   (has_proxy ? lookups_max * descriptors_of_lookup : 0);
     if (limit.rlim_cur >= overhead + sockets_min) return limit.rlim_cur - overhead;
     throw std::runtime_error("descriptor limit: " + std::to_string(limit.rlim_cur) +
                              " (ulimit -n, LimitNOFILE=) leaves "
@@ -207,7 +212,7 @@ Agent::Agent(const RunOptions& options, const Config& config)
       resolver_(config.name_servers),
       shared_{.config = without_policy(config),
               .flows_max = config.flows_max != 0 ? config.flows_max : flows_of_table,
-              .sockets_max = sockets_max(worker_count_),
+              .sockets_max = sockets_max(worker_count_, !config.proxy.listen.empty()),
               .packet = packet_.get(),
               .table = table_,
               .log = log_,

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <system_error>
 #include <thread>
 
@@ -15,11 +17,39 @@
 namespace sluice::agent {
 namespace {
 
-std::atomic<int> lookups = 0;
+// How many go on, in all and for whom. Never destroyed: a thread may outlive main().
+class Places {
+  public:
+    bool take(const policy::IpAddress& client) {
+        const std::lock_guard lock(mutex_);
+        unsigned& of_client = of_clients_[client];
+        const bool has_room = taken_ < lookups_max && of_client < lookups_of_client_max;
+        taken_ += has_room ? 1 : 0;
+        of_client += has_room ? 1 : 0;
+        if (of_client == 0) of_clients_.erase(client);
+        return has_room;
+    }
+    void give_back(const policy::IpAddress& client) {
+        const std::lock_guard lock(mutex_);
+        --taken_;
+        if (--of_clients_[client] == 0) of_clients_.erase(client);
+    }
+
+  private:
+    std::mutex mutex_;
+    unsigned taken_ = 0;
+    std::map<policy::IpAddress, unsigned> of_clients_;
+};
+
+Places& places() {
+    static Places* const of_the_agent = new Places;
+    return *of_the_agent;
+}
 
 // Shared by the flow that waits and the thread that looks: either may be gone first.
 struct Lookup {
     std::string name;
+    policy::IpAddress client;
     datapath::Fd done;  // readable when `is_done`
     std::vector<policy::IpAddress> addresses;
     std::atomic<bool> is_done = false;
@@ -46,28 +76,26 @@ void run(Lookup& lookup) {
 
 // False: too many at once.
 bool start(const std::shared_ptr<Lookup>& lookup) {
-    if (lookups.fetch_add(1) < lookups_max) {
-        try {
-            std::thread([lookup] {
-                run(*lookup);
-                --lookups;
-            }).detach();
-            return true;
-        } catch (const std::system_error&) {  // no room for a thread
-        }
+    if (!places().take(lookup->client)) return false;
+    try {
+        std::thread([lookup] {
+            run(*lookup);
+            places().give_back(lookup->client);
+        }).detach();
+        return true;
+    } catch (const std::system_error&) {  // no room for a thread
+        places().give_back(lookup->client);
+        return false;
     }
-    --lookups;
-    return false;
 }
 
 }  // namespace
 
-asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(std::string name,
-                                                                                 Reactor& reactor,
-                                                                                 Socket& downstream,
-                                                                                 Patience& patience) {
+asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(
+    std::string name, Reactor& reactor, Socket& downstream, Patience& patience, policy::IpAddress client) {
     auto lookup = std::make_shared<Lookup>();
     lookup->name = std::move(name);
+    lookup->client = client;
     lookup->done = datapath::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     Socket done(reactor, datapath::Fd(lookup->done ? ::dup(lookup->done.get()) : -1));
     if (done.native() < 0 || !start(lookup)) co_return std::unexpected(FLOW_END_name_unresolved);

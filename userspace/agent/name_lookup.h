@@ -13,14 +13,14 @@
 
 namespace sluice::agent {
 
-// Of one agent, all workers together; each takes a thread and a few descriptors while it lasts.
-inline constexpr int lookups_max = 32;
+// Of one agent, all workers together; each takes a thread and a few descriptors while it lasts. One client
+// cannot have them all.
+inline constexpr unsigned lookups_max = 32;
+inline constexpr unsigned lookups_of_client_max = 8;
 
 // Not empty, in the order in which they should be tried. The error is name_unresolved, client_gone, or who
 // ended the patience. Nobody's wait is longer than the patience: a look-up that goes on is left to itself.
-asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(std::string name,
-                                                                                 Reactor& reactor,
-                                                                                 Socket& downstream,
-                                                                                 Patience& patience);
+asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(
+    std::string name, Reactor& reactor, Socket& downstream, Patience& patience, policy::IpAddress client);
 
 }  // namespace sluice::agent

@@ -160,7 +160,8 @@ asio::awaitable<flow_end> admit_proxied(Worker& worker, Flow& flow, Socket& down
         if (worker.judge_early(flow, false) == policy::Action::deny) end = FLOW_END_denied;
         if (end == FLOW_END_live) {
             patience.last_until(Clock::now() + worker.config().connect_timeout);
-            auto found = co_await look_up(asked->name, worker.reactor(), downstream, patience);
+            auto found =
+                co_await look_up(asked->name, worker.reactor(), downstream, patience, flow.source.address);
             if (!found) co_return found.error();
             addresses = std::move(*found);
         }
