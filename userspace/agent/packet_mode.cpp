@@ -74,7 +74,7 @@ std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socke
         return std::unexpected(SPLICE_REASON_acknowledged);
     }
     // A client of the proxy may ask for an address of the other family.
-    if (flow.source.address.is_v4() != flow.destination.address.is_v4()) {
+    if (flow.source.address.is_v4() != flow.dialled.address.is_v4()) {
         release(flow);
         return std::unexpected(SPLICE_REASON_families_differ);
     }
