@@ -72,9 +72,6 @@
     X(local_client)    /* of a program on the gateway itself: relay */                     \
     X(families_differ) /* one leg is IPv4, the other IPv6 */
 
-/* What the first bytes were. In the order of policy::Protocol. `unknown`: not judged yet. */
-#define FLOW_PROTOCOL_LIST(X) X(tls) X(http) X(ssh) X(server_first) X(other) X(malformed) X(unknown) X(smtp)
-
 /* Where in its life a flow is. */
 #define FLOW_STATE_LIST(X)                                             \
     X(peeking)    /* waiting for the client's first bytes */           \
@@ -92,9 +89,6 @@ enum splice_mode { SPLICE_MODE_LIST(X) SPLICE_MODE_COUNT };
 #undef X
 #define X(word) SLUICE_ENUMERATOR(SPLICE_REASON, word)
 enum splice_reason { SPLICE_REASON_LIST(X) SPLICE_REASON_COUNT };
-#undef X
-#define X(word) SLUICE_ENUMERATOR(FLOW_PROTOCOL, word)
-enum flow_protocol { FLOW_PROTOCOL_LIST(X) FLOW_PROTOCOL_COUNT };
 #undef X
 #define X(word) SLUICE_ENUMERATOR(FLOW_STATE, word)
 enum flow_state { FLOW_STATE_LIST(X) FLOW_STATE_COUNT };
@@ -125,7 +119,7 @@ struct flow_record {
     struct flow_endpoint destination; /* the original one */
     struct flow_endpoint dialled;     /* by the gateway: the same, unless the flow is pinned or translated */
     __u8 state;                       /* enum flow_state */
-    __u8 protocol;                    /* enum flow_protocol */
+    __u8 protocol;                    /* policy/protocol.h */
     __u8 mode;                        /* enum splice_mode */
     __u8 reason;                      /* enum splice_reason */
     struct flow_direction up;         /* client to server */

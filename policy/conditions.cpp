@@ -1,6 +1,7 @@
 #include "policy/conditions.h"
 
 #include <algorithm>
+#include <ranges>
 
 namespace sluice::policy {
 namespace {
@@ -9,6 +10,10 @@ bool offers_alpn(const std::vector<std::string>& wanted, const Facts& facts) {
     return std::ranges::any_of(wanted, [&](const std::string& id) {
         return id == no_alpn ? facts.alpn.empty() : std::ranges::find(facts.alpn, id) != facts.alpn.end();
     });
+}
+
+bool has_protocol(const std::vector<Protocol>& wanted, Protocol protocol) {
+    return std::ranges::find(wanted, protocol) != wanted.end();
 }
 
 bool has_address(const std::vector<std::shared_ptr<const AddressSet>>& sets, const IpAddress& address) {
@@ -45,6 +50,8 @@ bool Conditions::has(Condition condition) const {
             return !ja4.empty();
         case Condition::ssh_version:
             return !ssh_versions.empty();
+        case Condition::ssh_server_version:
+            return !ssh_server_versions.empty();
         case Condition::server_name:
             return asks_for_name();
         case Condition::any_of:
@@ -66,7 +73,8 @@ bool Conditions::holds(Condition condition, const Facts& facts) const {
             return std::ranges::any_of(ports,
                                        [&](auto range) { return range.contains(facts.destination.port); });
         case Condition::protocol:
-            return std::ranges::find(protocols, facts.claimed_protocol()) != protocols.end();
+            return has_protocol(protocols, facts.claimed_protocol()) ||
+                   (facts.client_was_silent && has_protocol(protocols, Protocol::server_first));
         case Condition::via:
             return std::ranges::find(vias, facts.via) != vias.end();
         case Condition::ech:
@@ -89,6 +97,10 @@ bool Conditions::holds(Condition condition, const Facts& facts) const {
             return facts.protocol == Protocol::ssh && std::ranges::any_of(ssh_versions, [&](const auto& p) {
                        return p.matches(facts.ssh_version);
                    });
+        case Condition::ssh_server_version:
+            return facts.protocol == Protocol::ssh &&
+                   std::ranges::any_of(ssh_server_versions,
+                                       [&](const auto& p) { return p.matches(facts.ssh_server_version); });
         case Condition::server_name:
             if (facts.is_malformed()) return false;
             if (facts.server_name.empty()) return no_server_name;
@@ -108,6 +120,31 @@ std::optional<Condition> Conditions::unmet(const Facts& facts) const {
         if (has(condition) && !holds(condition, facts)) return condition;
     }
     return std::nullopt;
+}
+
+Truth Conditions::truth(Condition condition, const Facts& facts) const {
+    const auto of = [&](const Conditions& c) { return c.truth(facts); };
+    if (condition == Condition::any_of) return std::ranges::max(any_of | std::views::transform(of));
+    if (condition == Condition::none_of) {
+        const Truth worst = std::ranges::max(none_of | std::views::transform(of));
+        return worst == Truth::maybe ? Truth::maybe : worst == Truth::yes ? Truth::no : Truth::yes;
+    }
+    if (holds(condition, facts)) return Truth::yes;
+    if (facts.to_come != ToCome::greeting) return Truth::no;
+    const bool is_open =
+        condition == Condition::ssh_server_version ||
+        (condition == Condition::protocol &&
+         std::ranges::any_of(greeting_protocols, [&](Protocol p) { return has_protocol(protocols, p); }));
+    return is_open ? Truth::maybe : Truth::no;
+}
+
+Truth Conditions::truth(const Facts& facts) const {
+    Truth all = Truth::yes;
+    for (std::size_t i = 0; i < condition_words.size() && all != Truth::no; ++i) {
+        const auto condition = static_cast<Condition>(i);
+        if (has(condition)) all = std::min(all, truth(condition, facts));
+    }
+    return all;
 }
 
 bool Conditions::empty() const {

@@ -32,16 +32,20 @@ enum class Condition : std::uint8_t {
     alpn,
     ja4,
     ssh_version,
+    ssh_server_version,
     server_name,
     any_of,
     none_of,
 };
-inline constexpr std::array<std::string_view, 16> condition_words{
-    "source",   "destination", "port", "protocol", "via",         "ech",         "match",  "list",
-    "category", "time",        "alpn", "ja4",      "ssh_version", "server_name", "any_of", "not"};
+inline constexpr std::array<std::string_view, 17> condition_words{
+    "source",      "destination", "port", "protocol", "via", "ech",         "match",
+    "list",        "category",    "time", "alpn",     "ja4", "ssh_version", "ssh_server_version",
+    "server_name", "any_of",      "not"};
 constexpr std::string_view to_string(Condition condition) {
     return condition_words[static_cast<std::size_t>(condition)];
 }
+
+enum class Truth : std::uint8_t { no, maybe, yes };
 
 // ALPN's word for a client that offers no protocol.
 inline constexpr std::string_view no_alpn = "none";
@@ -63,6 +67,7 @@ struct Conditions {
     std::vector<std::string> alpn;
     std::vector<TextPattern> ja4;
     std::vector<TextPattern> ssh_versions;
+    std::vector<TextPattern> ssh_server_versions;
     std::vector<TimeWindow> times;
     bool uncategorized = false;  // `match`: a name that no list knows
     ListCondition lists;
@@ -77,6 +82,8 @@ struct Conditions {
     bool empty() const;                                        // has none
     std::optional<Condition> unmet(const Facts& facts) const;  // the first condition that does not hold
     bool hold(const Facts& facts) const { return !unmet(facts); }
+    // With facts of which some are still to come: whether they will hold, if that is certain already.
+    Truth truth(const Facts& facts) const;
     // Here or within.
     bool ask_for(Condition condition) const;
     // The list by which they hold, or whether it is that no list knows the name. REQUIRES that they hold.
@@ -85,6 +92,7 @@ struct Conditions {
 
   private:
     bool holds(Condition condition, const Facts& facts) const;
+    Truth truth(Condition condition, const Facts& facts) const;
 };
 
 }  // namespace sluice::policy

@@ -12,9 +12,6 @@ constexpr std::size_t set_name_bytes_max = 63;
 constexpr unsigned nesting_max = 4;          // of `not` and `any_of`: beyond, nobody can tell what it says
 constexpr std::size_t alpn_bytes_max = 255;  // RFC 7301 3.1
 constexpr std::string_view set_prefix = "set:";
-// What a rule may ask for, in the order in which errors name it.
-constexpr std::array rule_protocols{Protocol::tls,  Protocol::http,         Protocol::ssh,
-                                    Protocol::smtp, Protocol::server_first, Protocol::other};
 
 constexpr std::string_view pattern_wanted = "a pattern such as suffix:example.com";
 constexpr std::string_view cidr_wanted =
@@ -204,6 +201,9 @@ Conditions read_nested(const YamlMapping& mapping, const NamedSets& sets, bool* 
     }
     if (const auto* value = mapping.find("ssh_version")) {
         out.ssh_versions = read_texts(*value, "an SSH version such as 2.0-OpenSSH_*");
+    }
+    if (const auto* value = mapping.find("ssh_server_version")) {
+        out.ssh_server_versions = read_texts(*value, "an SSH version such as 2.0-OpenSSH_*");
     }
     if (const auto* value = mapping.find("time")) out.times = read_windows(*value, &sets);
     if (const auto* value = mapping.find("any_of")) out.any_of = read_alternatives(*value, sets, depth);

@@ -20,9 +20,10 @@ struct NamedSets {
 };
 
 // The keys of a mapping of conditions, in the order in which errors name them.
-inline constexpr std::array<std::string_view, 16> condition_keys{
-    "server_name", "list", "category", "source",      "destination", "port",  "protocol", "via",
-    "ech",         "alpn", "ja4",      "ssh_version", "time",        "match", "any_of",   "not"};
+inline constexpr std::array<std::string_view, 17> condition_keys{
+    "server_name",        "list", "category", "source", "destination", "port",
+    "protocol",           "via",  "ech",      "alpn",   "ja4",         "ssh_version",
+    "ssh_server_version", "time", "match",    "any_of", "not"};
 
 // Throw FileError. See docs/configuration.md for the format.
 NamedSets read_sets(const YamlReader& section);  // without the lists

@@ -6,13 +6,11 @@
 namespace sluice::policy {
 namespace {
 
-constexpr std::array possible = {Protocol::tls,  Protocol::http,         Protocol::ssh,
-                                 Protocol::smtp, Protocol::server_first, Protocol::other};
-
-// Whether some rule asks for what only the client's first bytes will tell, besides the protocol.
+// Whether some rule asks for what only the first bytes will tell, besides the protocol.
 bool is_open(const Policy& policy, bool has_name, bool has_destination) {
     const auto asks = [&](Condition condition) { return policy.asks_for(condition); };
-    constexpr std::array said = {Condition::ech, Condition::alpn, Condition::ja4, Condition::ssh_version};
+    constexpr std::array said = {Condition::ech, Condition::alpn, Condition::ja4, Condition::ssh_version,
+                                 Condition::ssh_server_version};
     constexpr std::array of_name = {Condition::server_name, Condition::match, Condition::list,
                                     Condition::category};
     return std::ranges::any_of(said, asks) || (!has_name && std::ranges::any_of(of_name, asks)) ||
@@ -25,11 +23,14 @@ std::optional<Verdict> early_verdict(const Policy& policy, const Facts& facts, b
     if (is_open(policy, !facts.server_name.empty(), has_destination)) return std::nullopt;
     Facts known = facts;
     std::optional<Verdict> verdict;
-    for (const Protocol protocol : possible) {
-        known.protocol = protocol;
-        const Verdict of_protocol = policy.judge(known);
-        if (verdict && verdict->outcome.action != of_protocol.outcome.action) return std::nullopt;
-        if (!verdict) verdict = of_protocol;
+    for (const Protocol protocol : rule_protocols) {
+        for (const bool client_is_silent : {false, true}) {
+            known.protocol = protocol;
+            known.client_was_silent = client_is_silent;
+            const Verdict of_protocol = policy.judge(known);
+            if (verdict && verdict->outcome.action != of_protocol.outcome.action) return std::nullopt;
+            if (!verdict) verdict = of_protocol;
+        }
     }
     return verdict;
 }

@@ -28,7 +28,8 @@ std::string fact(Condition condition, const Conditions& when, const Facts& facts
         case Condition::port:
             return word + " " + std::to_string(facts.destination.port);
         case Condition::protocol:
-            return word + " " + std::string(to_string(facts.protocol));
+            word += " " + std::string(to_string(facts.protocol));
+            return facts.client_was_silent ? word + " (the server spoke first)" : word;
         case Condition::via:
             return word + " " + std::string(to_string(facts.via));
         case Condition::ech:
@@ -39,6 +40,8 @@ std::string fact(Condition condition, const Conditions& when, const Facts& facts
             return word + " " + text_or(facts.ja4, "(none)");
         case Condition::ssh_version:
             return word + " " + text_or(facts.ssh_version, "(none)");
+        case Condition::ssh_server_version:
+            return word + " " + text_or(facts.ssh_server_version, "(none)");
         case Condition::time:
             return word + " " + when.times.front().clock_at(facts.time);
         case Condition::server_name:
@@ -92,14 +95,19 @@ std::string entry_that_holds(Condition condition, const Conditions& when, const 
             auto holds = [&](const PortRange& range) { return range.contains(facts.destination.port); };
             return std::ranges::find_if(when.ports, holds)->to_string();
         }
-        case Condition::protocol:
-            return std::string(to_string(facts.claimed_protocol()));
+        case Condition::protocol: {
+            const bool by_word =
+                std::ranges::find(when.protocols, facts.claimed_protocol()) != when.protocols.end();
+            return std::string(to_string(by_word ? facts.claimed_protocol() : Protocol::server_first));
+        }
         case Condition::server_name:
             return name_entry(when, facts);
         case Condition::ja4:
             return text_entry(when.ja4, facts.ja4);
         case Condition::ssh_version:
             return text_entry(when.ssh_versions, facts.ssh_version);
+        case Condition::ssh_server_version:
+            return text_entry(when.ssh_server_versions, facts.ssh_server_version);
         case Condition::via:
         case Condition::match:
         case Condition::list:

@@ -9,19 +9,9 @@
 
 #include "policy/address.h"
 #include "policy/list_set.h"
+#include "policy/protocol.h"
 
 namespace sluice::policy {
-
-// What the first bytes said the flow is. `server_first`: the client stayed silent. `other`: it said something
-// that is none of the rest. `malformed`: it began a TLS handshake or an HTTP request that cannot be
-// understood; not a rule's condition, and neither is `unknown`: nothing has been seen yet. The numbers are
-// those of FLOW_PROTOCOL_LIST: new ones go to the end.
-enum class Protocol : std::uint8_t { tls, http, ssh, server_first, other, malformed, unknown, smtp };
-inline constexpr std::array<std::string_view, 8> protocol_words{
-    "tls", "http", "ssh", "server-first", "other", "malformed", "unknown", "smtp"};
-constexpr std::string_view to_string(Protocol protocol) {
-    return protocol_words[static_cast<std::size_t>(protocol)];
-}
 
 // What a ClientHello says of Encrypted ClientHello. `grease`: an outer form that cannot be told from GREASE.
 // `outer`: the server name seen is a provider's public name, the true one is hidden.
@@ -38,17 +28,23 @@ constexpr std::string_view to_string(Via via) {
     return via_words[static_cast<std::size_t>(via)];
 }
 
+// A silent client's flow is judged before its server has spoken, and the protocol is still open.
+enum class ToCome : std::uint8_t { nothing, greeting };
+
 // Owns no text. What a protocol does not have is empty, and then matches no pattern.
 struct Facts {
     Endpoint source;
     Endpoint destination;  // the original one, as the client dialled it
     Protocol protocol = Protocol::other;
-    std::string_view server_name;         // lower case, no trailing dot; empty: none, or an IP literal
-    Protocol began_as = Protocol::tls;    // when `malformed`: what it claimed to be
-    Ech ech = Ech::none;                  // of TLS
-    std::span<const std::string> alpn{};  // of TLS: what the client offers
-    std::string_view ja4{};               // of TLS
-    std::string_view ssh_version{};       // of SSH: "2.0-OpenSSH_9.2p1", without the leading "SSH-"
+    std::string_view server_name;           // lower case, no trailing dot; empty: none, or an IP literal
+    Protocol began_as = Protocol::tls;      // when `malformed`: what it claimed to be
+    Ech ech = Ech::none;                    // of TLS
+    std::span<const std::string> alpn{};    // of TLS: what the client offers
+    std::string_view ja4{};                 // of TLS
+    std::string_view ssh_version{};         // of an SSH client: "2.0-OpenSSH_9.2p1", without the "SSH-"
+    std::string_view ssh_server_version{};  // of an SSH server that spoke first
+    bool client_was_silent = false;         // the server spoke first, or nobody has yet
+    ToCome to_come = ToCome::nothing;       // what else may be known later
     Via via = Via::captured;
     // What a client of the proxy asked for by name; like server_name, which it is when the flow has no other.
     std::string_view asked_name{};

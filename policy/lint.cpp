@@ -79,6 +79,10 @@ class Linter {
         if (wants_hello && leaves_out(rule, {Protocol::tls})) {
             warn(rule, "never matches: only TLS has ech, alpn and ja4, and its protocol: leaves TLS out");
         }
+        if (!when.ssh_server_versions.empty() && leaves_out(rule, {Protocol::ssh, Protocol::server_first})) {
+            warn(rule,
+                 "never matches: only an SSH server has such a version, and its protocol: leaves SSH out");
+        }
         if (!when.ssh_versions.empty() && leaves_out(rule, {Protocol::ssh})) {
             warn(rule, "never matches: only SSH has a version, and its protocol: leaves SSH out");
         }

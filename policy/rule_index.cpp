@@ -204,7 +204,9 @@ void RuleIndex::find(const Facts& facts, Bits& bits) const {
     const std::uint64_t* source = address_row(sources_, facts.source.address);
     const std::uint64_t* destination = address_row(destinations_, facts.destination.address);
     const std::uint64_t* port = rows_.row(ports_.find(facts.destination.port));
-    const std::uint64_t* protocol = rows_.row(protocols_[static_cast<std::size_t>(facts.claimed_protocol())]);
+    const std::uint64_t* protocol = protocol_row(facts.claimed_protocol());
+    // Of a client that waited for its server both words are true.
+    const std::uint64_t* waited = facts.client_was_silent ? protocol_row(Protocol::server_first) : protocol;
     std::copy_n(rows_.row(any_name_), words, bits.begin());
     if (!facts.is_malformed()) {
         for_each_suffix(facts.server_name, labels_max_, [&](std::string_view suffix) {
@@ -218,7 +220,7 @@ void RuleIndex::find(const Facts& facts, Bits& bits) const {
     facts.lists.for_each([&](std::size_t list) { add_row(lists, listed_[list]); });
     if (facts.is_uncategorized()) add_row(lists, uncategorized_);
     for (std::size_t w = 0; w < words; ++w)
-        bits[w] &= source[w] & destination[w] & port[w] & protocol[w] & lists[w];
+        bits[w] &= source[w] & destination[w] & port[w] & (protocol[w] | waited[w]) & lists[w];
 }
 
 }  // namespace sluice::policy

@@ -79,6 +79,9 @@ class RuleIndex {
   private:
     using Bits = std::array<std::uint64_t, BitRows::words_max>;
     void find(const Facts& facts, Bits& bits) const;
+    const std::uint64_t* protocol_row(Protocol protocol) const {
+        return rows_.row(protocols_[static_cast<std::size_t>(protocol)]);
+    }
     void set(BitRows::Row& row, std::size_t step) const;
     template <typename Set, typename Sets>
     BitRows::Row gather(std::span<const Step> steps, Sets sets,

@@ -44,6 +44,7 @@ std::string conditions_text(const Conditions& when) {
     add(out, "alpn", join(when.alpn, [](const std::string& id) { return id; }));
     add(out, "ja4", join(when.ja4, as_text));
     add(out, "ssh_version", join(when.ssh_versions, as_text));
+    add(out, "ssh_server_version", join(when.ssh_server_versions, as_text));
     std::string names = join(when.server_names, [](const auto& set) {
         return join(set->patterns(), [](const NamePattern& pattern) { return pattern.canonical(); });
     });

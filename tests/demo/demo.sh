@@ -251,7 +251,7 @@ show_logs() {
     section "What the log says of them: one line at the verdict, one at the end"
     show_log "an allowed flow" '"event":"end".*"server_name":"www\.example\.com".*"decision":"allow"'
     show_log "a denied flow" '"event":"verdict".*"server_name":"tracker\.invalid".*"decision":"deny"'
-    show_log "a server-first flow" '"event":"verdict".*:25".*"protocol":"server-first".*"decision":"allow"'
+    show_log "a server-first flow" '"event":"verdict".*:25".*"protocol":"smtp".*"decision":"allow"'
 }
 
 summary() {

@@ -126,7 +126,7 @@ class PacketLab {
                                 .accepted_ns = 1,
                                 .server_name = "www.example.com",
                                 .rule = "all",
-                                .protocol = FLOW_PROTOCOL_tls,
+                                .protocol = static_cast<std::uint8_t>(policy::Protocol::tls),
                                 .reason = SPLICE_REASON_automatic},
                                up(flow), down(flow));
     }

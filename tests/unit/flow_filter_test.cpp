@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "policy/protocol.h"
 #include "userspace/cli/flow_view.h"
 
 namespace sluice::cli {
@@ -14,7 +15,7 @@ flow_record sample() {
     flow.id = 17;
     flow.source = {.address = {10, 1, 2, 3}, .is_v4 = 1, .unused = 0, .port = 40000};
     flow.destination = {.address = {192, 0, 2, 7}, .is_v4 = 1, .unused = 0, .port = 443};
-    flow.protocol = FLOW_PROTOCOL_tls;
+    flow.protocol = static_cast<__u8>(policy::Protocol::tls);
     flow.mode = SPLICE_MODE_relay;
     flow.state = FLOW_STATE_spliced;
     std::strcpy(flow.server_name, "www.example.com");

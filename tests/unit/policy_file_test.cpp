@@ -150,16 +150,19 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistake{"server-name: \"exact:a\"",
                 "27: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "via, ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
+                "via, ech, alpn, ja4, ssh_version, ssh_server_version, time, match, any_of, not, action, "
+                "use, style, log or "
                 "verify, found "
                 "\"server-name\" (did you mean server_name?)"},
         Mistake{"name: b", "27: error: expected each key once, found \"name\" again"},
         Mistake{"log: yes", "32: error: expected true or false, found \"yes\""},
         Mistake{"style: rst", "34: error: expected reset, drop, alert or close, found \"rst\""},
         Mistake{"protocol: quic",
-                "37: error: expected tls, http, ssh, smtp, server-first or other, found \"quic\""},
+                "37: error: expected tls, http, ssh, smtp, ftp, mysql, imap, pop3, rfb, telnet, server-first "
+                "or other, found \"quic\""},
         Mistake{"protocol: malformed",
-                "37: error: expected tls, http, ssh, smtp, server-first or other, found \"malformed\""},
+                "37: error: expected tls, http, ssh, smtp, ftp, mysql, imap, pop3, rfb, telnet, server-first "
+                "or other, found \"malformed\""},
         Mistake{"port: https",
                 "33: error: expected a port from 1 to 65535, or a range such as 8000-8100, found \"https\""},
         Mistake{"port: [443, 0]",
@@ -191,7 +194,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"<<: 1", "31: error: expected a mapping, or a list of them, to merge, found \"1\""},
         Mistake{"<<: {<<: {log: true}}",
                 "32: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "via, ech, alpn, ja4, ssh_version, time, match, any_of, not, action, use, style, log or "
+                "via, ech, alpn, ja4, ssh_version, ssh_server_version, time, match, any_of, not, action, "
+                "use, style, log or "
                 "verify, found "
                 "\"<<\""}));
 

@@ -88,7 +88,7 @@ TEST(Rejudgement, AFlowOfWhichNotAllIsKnownEnds) {
     EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}).ends);
     EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}).is_known);
     flow_record unjudged = unknown;
-    unjudged.protocol = FLOW_PROTOCOL_unknown;
+    unjudged.protocol = static_cast<std::uint8_t>(policy::Protocol::unknown);
     EXPECT_FALSE(rejudge(policy, policy::OnReload::kill, unjudged, {}).ends) << "it will be judged";
 }
 

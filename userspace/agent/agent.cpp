@@ -337,7 +337,7 @@ void Agent::read_packet_events() {
 }
 
 flow_end Agent::judge_second_hello(Flow& flow, flow_end trouble) {
-    flow.take(shared_.policy.load()->judge(flow.facts()));
+    flow.judge(*shared_.policy.load());
     flow_end end = flow.allowed() ? FLOW_END_live : trouble == FLOW_END_live ? FLOW_END_denied : trouble;
     if (flow.needs_evidence()) end = check_name_by_what_is_known(resolver_, flow);
     if (flow.outcome.log) log_verdict(log_, flow, end);

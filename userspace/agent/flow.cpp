@@ -5,8 +5,8 @@
 #include "userspace/agent/name_check.h"
 #include "userspace/agent/peek.h"
 #include "userspace/agent/proxy_exchange.h"
+#include "userspace/agent/race.h"
 #include "userspace/agent/refuse.h"
-#include "userspace/agent/speaker.h"
 #include "userspace/agent/upstream.h"
 #include "userspace/agent/worker.h"
 
@@ -44,20 +44,10 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         upstream = std::move(*connected);
     }
 
-    // A silent client was judged on its address alone. If it speaks before the server does, it is judged
-    // again, on what it says: else silence would be a way around every rule on names.
-    const auto idle_timeout = worker.config().idle_timeout;
+    // A silent client was judged before anybody had spoken, and is judged again on what is said first: else
+    // silence would be a way around every rule.
     if (opening->silent) {
-        flow.state = FLOW_STATE_waiting;
-        const Speaker first = co_await first_to_speak(downstream, *upstream, patience, idle_timeout);
-        if (first == Speaker::nobody)
-            co_return patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
-        // A client that has finished is held to that: as packets its FIN could get lost, and a hello come
-        // after all.
-        flow.delivered = first == Speaker::server && !downstream.hung_up;
-        if (first == Speaker::server) co_return FLOW_END_live;
-        opening = co_await peek(downstream, patience, worker.peek_limits(flow));
-        end = worker.judge(flow, *opening, patience);
+        end = co_await race_to_speak(worker, flow, downstream, *upstream, patience);
         if (end == FLOW_END_live && flow.needs_evidence())
             end = co_await check_name(worker, flow, downstream, patience);
         co_return end;

@@ -52,10 +52,14 @@ class Flow {
     policy::Protocol began_as = policy::Protocol::tls;  // of malformed ones
     tls::ClientHello hello;                             // of TLS flows, as far as it was understood
     std::string host;                                   // of HTTP flows: the name in the request
-    std::string ssh_version;                            // of SSH flows
-    std::string ja4;                                    // of TLS flows
+    std::string ssh_version;                            // of SSH flows whose client spoke first
+    std::string ssh_server_version;                     // of SSH flows whose server did
+    bool client_was_silent = false;                     // until the server spoke, or until now
+    policy::ToCome to_come = policy::ToCome::nothing;
+    std::string ja4;  // of TLS flows
     policy::Outcome outcome;
     Verified verified = Verified::unasked;
+    bool verdict_is_final = false;  // whatever is to come
     std::string rule;  // a copy, as are the next three: the policy may be replaced while the flow lives
     std::string list;  // by which the rule matched; empty: by none
     std::string category;
@@ -69,6 +73,7 @@ class Flow {
     bool listed = false;            // in the flow table
     std::uint64_t descriptors = 0;  // counted against the process's limit
 
+    void judge(const policy::Policy& policy);   // by what is known; takes the verdict
     void take(const policy::Verdict& verdict);  // all of it
     // By where it goes, too, if it is pinned.
     policy::Verdict judge_again(const policy::Policy& policy) const;

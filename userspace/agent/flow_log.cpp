@@ -55,8 +55,10 @@ void log_verdict(Log& log, const Flow& flow, flow_end end) {
             line.add("began_as", policy::to_string(flow.began_as));
             line.add("why", flow.hello.why);
         } else if (flow.protocol == policy::Protocol::ssh) {
-            line.add("ssh_version", flow.ssh_version);
+            line.add(flow.client_was_silent ? "ssh_server_version" : "ssh_version",
+                     flow.client_was_silent ? flow.ssh_server_version : flow.ssh_version);
         }
+        if (flow.client_was_silent) line.add("client_was_silent", true);
         line.add("peek_ms", milliseconds(flow.times.accepted, flow.times.judged));
     });
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "policy/prospect.h"
 #include "userspace/agent/flow.h"
 #include "userspace/agent/recorded_facts.h"
 #include "userspace/datapath/flow_endpoint.h"
@@ -51,9 +52,18 @@ policy::Facts Flow::facts() const {
             .alpn = hello.alpn,
             .ja4 = ja4,
             .ssh_version = ssh_version,
+            .ssh_server_version = ssh_server_version,
+            .client_was_silent = client_was_silent,
+            .to_come = to_come,
             .via = proxied ? proxied->via : policy::Via::captured,
             .asked_name = proxied ? std::string_view(proxied->asked_name) : std::string_view(),
             .time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())};
+}
+
+void Flow::judge(const policy::Policy& policy) {
+    const auto [verdict, is_final] = policy::judge_so_far(policy, facts());
+    take(verdict);
+    verdict_is_final = is_final;
 }
 
 policy::Verdict Flow::judge_again(const policy::Policy& policy) const {
@@ -74,8 +84,6 @@ void Flow::take(const policy::Verdict& verdict) {
 }
 
 flow_record Flow::record() const {
-    static_assert(static_cast<int>(policy::Protocol::malformed) == FLOW_PROTOCOL_malformed);
-    static_assert(static_cast<int>(policy::Protocol::smtp) == FLOW_PROTOCOL_smtp);
     flow_record out{};
     out.id = id;
     out.accepted_ns = nanoseconds(times.accepted);
@@ -86,7 +94,7 @@ flow_record Flow::record() const {
     out.up = up;
     out.down = down;
     out.state = static_cast<__u8>(state);
-    out.protocol = judged ? static_cast<__u8>(protocol) : static_cast<__u8>(FLOW_PROTOCOL_unknown);
+    out.protocol = static_cast<__u8>(judged ? protocol : policy::Protocol::unknown);
     out.mode = static_cast<__u8>(mode);
     out.reason = static_cast<__u8>(reason);
     copy_text(out.rule, rule);

@@ -93,6 +93,7 @@ Opening close_opening(Bytes bytes, const PeekLimits& limits) {
     if (bytes.empty()) {
         Opening opening = protocol(policy::Protocol::server_first);
         opening.silent = true;
+        opening.to_come = policy::ToCome::greeting;
         return opening;
     }
     // Half a hello, or too little to tell TLS, HTTP or SSH by: whatever it would have become has rules of its

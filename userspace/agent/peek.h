@@ -28,11 +28,13 @@ struct PeekLimits {
 
 struct Opening {
     policy::Protocol protocol = policy::Protocol::other;
-    bool silent = false;      // not one byte: judged as server_first
+    bool silent = false;  // of the client's, not one byte
+    policy::ToCome to_come = policy::ToCome::nothing;
     bool gone = false;        // the client reset the connection
     tls::ClientHello hello;   // when it was TLS
     std::string host;         // when it was HTTP: the name in the request, canonical, empty if there is none
     std::string ssh_version;  // when it was SSH
+    std::string ssh_server_version;                     // when it was SSH and the client silent
     policy::Protocol began_as = policy::Protocol::tls;  // when it is malformed
     // hello_malformed, hello_incomplete or hello_too_long: then the protocol is `malformed`.
     flow_end trouble = FLOW_END_live;

@@ -51,19 +51,24 @@ class LowWater {
 }  // namespace
 
 asio::awaitable<Peeked> peek_until(Socket& socket, Socket& other, Patience& patience, std::size_t bytes_max,
-                                   std::function<std::size_t(std::span<const std::uint8_t>)> bytes_needed) {
+                                   std::function<std::size_t(std::span<const std::uint8_t>)> bytes_needed,
+                                   OtherSocket other_socket) {
     LowWater low_water(socket);
     Peeked seen;
     bool last_look = false;
     for (;;) {
+        last_look = last_look || socket.hung_up;
         if (!look(socket, bytes_max, seen.bytes)) co_return Peeked{};
         const std::size_t needed = seen.bytes.empty() ? 1 : bytes_needed(seen.bytes);
         seen.end = needed == 0 ? Peeked::End::enough : Peeked::End::no_more;
         if (needed == 0 || last_look) co_return seen;
         low_water.raise(needed);
-        const bool woken = co_await patience.readable_or_failed(socket, other);
+        const bool hears_other = other_socket == OtherSocket::may_speak && !other.hung_up;
+        const bool woken = hears_other ? co_await patience.either_readable(socket, other)
+                                       : co_await patience.readable_or_failed(socket, other);
         if (other.failed) co_return Peeked{};
-        last_look = !woken || socket.hung_up;
+        const bool other_speaks = hears_other && other.readable && !other.hung_up;
+        last_look = !woken || other_speaks;
     }
 }
 

@@ -22,8 +22,10 @@ struct Peeked {
 
 // `bytes_needed`, called with everything there is so far (not empty), answers 0 when that is enough, else the
 // least length at which asking again can help. At most `bytes_max` are looked at. `other`: the flow's other
-// socket, whose failure ends the wait; `socket` itself when there is none.
+// socket, whose failure ends the wait; `socket` itself when there is none. Its first bytes may end it, too.
+enum class OtherSocket : std::uint8_t { is_silent, may_speak };
 asio::awaitable<Peeked> peek_until(Socket& socket, Socket& other, Patience& patience, std::size_t bytes_max,
-                                   std::function<std::size_t(std::span<const std::uint8_t>)> bytes_needed);
+                                   std::function<std::size_t(std::span<const std::uint8_t>)> bytes_needed,
+                                   OtherSocket other_socket = OtherSocket::is_silent);
 
 }  // namespace sluice::agent

@@ -88,6 +88,8 @@ std::string facts_text(const policy::Facts& facts) {
     append_field(text, "ssh_version", facts.ssh_version);
     if (facts.via != policy::Via::captured) append_field(text, "via", policy::to_string(facts.via));
     if (facts.asked_name != facts.server_name) append_field(text, "asked", facts.asked_name);
+    append_field(text, "ssh_server_version", facts.ssh_server_version);
+    if (facts.client_was_silent) append_field(text, "client", "silent");
     if (!facts.alpn.empty()) {
         text.append(text.empty() ? "" : " ").append("alpn=");
         for (const std::string& protocol : facts.alpn) {
@@ -101,11 +103,11 @@ std::string facts_text(const policy::Facts& facts) {
 
 std::optional<RecordedFacts> RecordedFacts::read(const flow_record& record) {
     RecordedFacts known;
-    if (record.protocol >= policy::protocol_words.size() || record.protocol == FLOW_PROTOCOL_unknown)
-        return std::nullopt;
+    if (record.protocol >= policy::protocol_words.size()) return std::nullopt;
     known.plain_.source = datapath::endpoint(record.source);
     known.plain_.destination = datapath::endpoint(record.destination);
     known.plain_.protocol = static_cast<policy::Protocol>(record.protocol);
+    if (known.plain_.protocol == policy::Protocol::unknown) return std::nullopt;
     if (!known.read_text(text_of(record.facts))) return std::nullopt;
     // An address in a name's place is no name, and neither is what a malformed hello holds.
     const std::string_view name = text_of(record.server_name);
@@ -138,6 +140,7 @@ bool RecordedFacts::read_field(std::string_view key, std::string_view value) {
     auto text = unescaped(value);
     if (!text) return false;
     if (key == "began_as") return read_word(*text, policy::protocol_words, plain_.began_as);
+    if (key == "client") return plain_.client_was_silent = *text == "silent";
     if (key == "ech") return read_word(*text, policy::ech_words, plain_.ech);
     if (key == "to") return true;  // the record's destination
     if (key == "via") return read_word(*text, policy::via_words, plain_.via);
@@ -147,6 +150,8 @@ bool RecordedFacts::read_field(std::string_view key, std::string_view value) {
         ja4_ = std::move(*text);
     else if (key == "ssh_version")
         ssh_version_ = std::move(*text);
+    else if (key == "ssh_server_version")
+        ssh_server_version_ = std::move(*text);
     else
         return false;
     return true;
@@ -159,6 +164,7 @@ policy::Facts RecordedFacts::facts() const {
     facts.ja4 = ja4_;
     facts.ssh_version = ssh_version_;
     facts.asked_name = asked_name_;
+    facts.ssh_server_version = ssh_server_version_;
     return facts;
 }
 

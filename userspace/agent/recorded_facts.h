@@ -33,6 +33,7 @@ class RecordedFacts {
     std::vector<std::string> alpn_;
     std::string ja4_;
     std::string ssh_version_;
+    std::string ssh_server_version_;
     std::string asked_name_;  // when it is not the server's
 };
 

@@ -7,7 +7,8 @@ namespace sluice::agent {
 
 Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, const flow_record& flow,
                     std::chrono::sys_seconds time) {
-    if (on_reload == policy::OnReload::keep || flow.protocol == FLOW_PROTOCOL_unknown) return {};
+    const bool is_judged = flow.protocol != static_cast<__u8>(policy::Protocol::unknown);
+    if (on_reload == policy::OnReload::keep || !is_judged) return {};
     const bool kills = on_reload == policy::OnReload::kill;
     const auto known = RecordedFacts::read(flow);
     if (!known) return {.ends = true, .rule = {}, .is_known = false};

@@ -78,7 +78,10 @@ LiveFlows Worker::rejudge_now() {
     std::vector<std::uint64_t> over;
     const auto goes_on = [&](Flow& flow) {
         const bool was_logged = flow.outcome.log;
-        flow.take(flow.judge_again(*policy));
+        if (flow.is_pinned())
+            flow.take(flow.judge_again(*policy));
+        else
+            flow.judge(*policy);
         flow.outcome.log = flow.outcome.log || was_logged;
         return flow.allowed();
     };
@@ -221,11 +224,16 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     flow.hello = std::move(opening.hello);
     flow.host = std::move(opening.host);
     flow.ssh_version = std::move(opening.ssh_version);
+    flow.ssh_server_version = std::move(opening.ssh_server_version);
+    flow.client_was_silent = opening.silent;
+    flow.to_come = opening.to_come;
     if (!std::exchange(flow.judged, true)) flow.times.judged = Clock::now();
     const auto policy = shared_.policy.load();
     flow.ja4 = flow.protocol == policy::Protocol::tls ? tls::ja4(flow.hello) : std::string();
-    flow.take(policy->judge(flow.facts()));
-    if (!flow.needs_evidence()) log_verdict(flow);
+    flow.judge(*policy);
+    // What lets a flow go on before all is known is no verdict yet.
+    const bool is_decided = flow.to_come == policy::ToCome::nothing || !flow.allowed();
+    if (is_decided && !flow.needs_evidence()) log_verdict(flow);
     if (flow.allowed()) return FLOW_END_live;
     return opening.trouble == FLOW_END_live ? FLOW_END_denied : opening.trouble;
 }

@@ -31,6 +31,8 @@ struct ExplainOptions {
     std::vector<std::string> alpn;
     std::string ja4;
     std::string ssh_version;
+    std::string ssh_server_version;
+    bool server_spoke_first = false;
     std::string via = "captured";
     std::string time;
     bool json = false;
@@ -84,6 +86,39 @@ void read_hello(const ExplainOptions& options, Facts& facts) {
     facts.alpn = options.alpn;
     facts.ja4 = options.ja4;
     facts.ssh_version = options.ssh_version;
+    facts.ssh_server_version = options.ssh_server_version;
+}
+
+// What --protocol takes: what a rule may ask for, and `malformed`.
+std::string protocol_choice() {
+    std::string words;
+    for (const policy::Protocol protocol : policy::rule_protocols)
+        words.append(to_string(protocol)).append(protocol == policy::rule_protocols.back() ? " " : ", ");
+    return words + "or malformed";
+}
+
+policy::Protocol read_protocol(const std::string& word) {
+    auto found = std::ranges::find(policy::protocol_words, word);
+    if (found == policy::protocol_words.end() || word == to_string(policy::Protocol::unknown))
+        throw UsageError("--protocol: expected " + protocol_choice() + ", found " + policy::quote(word));
+    return static_cast<policy::Protocol>(found - policy::protocol_words.begin());
+}
+
+// A client says which protocol it is, or stays silent.
+void read_silence(const ExplainOptions& options, Facts& facts) {
+    const bool by_greeting_only = policy::is_told_by_greeting(facts.protocol) &&
+                                  facts.protocol != policy::Protocol::ssh &&
+                                  facts.protocol != policy::Protocol::smtp;
+    facts.client_was_silent = options.server_spoke_first || by_greeting_only ||
+                              !options.ssh_server_version.empty() ||
+                              facts.protocol == policy::Protocol::server_first;
+    const bool can_be =
+        facts.protocol == policy::Protocol::server_first || policy::is_told_by_greeting(facts.protocol);
+    if (facts.client_was_silent && !can_be) {
+        throw UsageError(
+            "--server-spoke-first: expected with a --protocol that a server's greeting tells, not " +
+            std::string(to_string(facts.protocol)));
+    }
 }
 
 void read_via(const ExplainOptions& options, Facts& facts) {
@@ -114,13 +149,7 @@ Question read_question(const ExplainOptions& options) {
         question.protocol_assumed = true;
         facts.protocol = options.server_name.empty() ? policy::Protocol::other : policy::Protocol::tls;
     } else {
-        auto word = std::ranges::find(policy::protocol_words, options.protocol);
-        if (word == policy::protocol_words.end() || options.protocol == "unknown") {
-            throw UsageError(
-                "--protocol: expected tls, http, ssh, smtp, server-first, other or malformed, found " +
-                policy::quote(options.protocol));
-        }
-        facts.protocol = static_cast<policy::Protocol>(word - policy::protocol_words.begin());
+        facts.protocol = read_protocol(options.protocol);
     }
     const bool can_have_name = facts.protocol == policy::Protocol::tls ||
                                facts.protocol == policy::Protocol::http ||
@@ -129,6 +158,7 @@ Question read_question(const ExplainOptions& options) {
         throw UsageError("--server-name: only tls and http carry one, not " + options.protocol);
     }
     read_hello(options, facts);
+    read_silence(options, facts);
     read_time(options, facts);
     return question;
 }
@@ -266,9 +296,7 @@ void add_explain(CLI::App& app, int& exit_code) {
         ->required();
     command
         ->add_option("--protocol", options->protocol,
-                     "tls, http, ssh, smtp, server-first, other or malformed; without it tls if a server "
-                     "name is given, "
-                     "else other")
+                     protocol_choice() + "; without it tls if a server name is given, else other")
         ->type_name("WORD");
     command->add_option("--ech", options->ech, "none (default), grease or outer")->type_name("WORD");
     command->add_option("--alpn", options->alpn, "what the client offers: h2,http/1.1")
@@ -277,6 +305,11 @@ void add_explain(CLI::App& app, int& exit_code) {
     command->add_option("--ja4", options->ja4, "fingerprint of the ClientHello")->type_name("JA4");
     command->add_option("--ssh-version", options->ssh_version, "of the client, without SSH-: 2.0-OpenSSH_9.2")
         ->type_name("TEXT");
+    command
+        ->add_option("--ssh-server-version", options->ssh_server_version,
+                     "of a server that spoke first, without SSH-")
+        ->type_name("TEXT");
+    command->add_flag("--server-spoke-first", options->server_spoke_first, "the client waited for it");
     command->add_option("--via", options->via, "captured (default), connect or socks5")->type_name("WORD");
     command->add_option("--time", options->time, "in UTC, such as 2026-11-22T08:30:00Z; now if not given")
         ->type_name("TIME");

@@ -6,6 +6,7 @@
 
 #include "policy/address.h"
 #include "policy/name_pattern.h"
+#include "policy/protocol.h"
 #include "userspace/cli/flow_view.h"
 #include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
@@ -82,7 +83,7 @@ Parsed condition(const std::string& term) {
     if (key == "server_name") return name_condition(value);
     if (key == "rule") return rule_condition(value);
     if (key == "protocol") {
-        return word_condition(value, protocol_word, FLOW_PROTOCOL_COUNT, &flow_record::protocol);
+        return word_condition(value, protocol_word, policy::protocol_words.size(), &flow_record::protocol);
     }
     if (key == "mode")
         return word_condition(value, datapath::splice_mode_word, SPLICE_MODE_COUNT, &flow_record::mode);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "policy/protocol.h"
 #include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/text/json.h"
@@ -59,8 +60,7 @@ std::string_view rule(const flow_record& flow) {
 }
 
 std::string_view protocol_word(unsigned value) {
-    const std::string_view word = datapath::flow_protocol_word(value);
-    return word == "server_first" ? "server-first" : word;
+    return value < policy::protocol_words.size() ? policy::protocol_words[value] : "?";
 }
 
 std::string_view protocol(const flow_record& flow) {

@@ -31,6 +31,7 @@ policy::Facts PastFlow::facts() const {
     facts.alpn = alpn;
     facts.ja4 = ja4;
     facts.ssh_version = ssh_version;
+    facts.ssh_server_version = ssh_server_version;
     return facts;
 }
 
@@ -48,6 +49,7 @@ std::optional<PastFlow> PastFlow::parse(std::string_view line) {
     flow.alpn = fields->texts("alpn");
     flow.ja4 = fields->text("ja4");
     flow.ssh_version = fields->text("ssh_version");
+    flow.ssh_server_version = fields->text("ssh_server_version");
     flow.rule = fields->text("rule");
     flow.allowed = fields->text("decision") == "allow";
     flow.plain_.source = *source;
@@ -56,6 +58,8 @@ std::optional<PastFlow> PastFlow::parse(std::string_view line) {
     flow.plain_.time = read_utc_time(flow.time).value_or(std::chrono::sys_seconds());
     if (auto via = position(policy::via_words, fields->text("via")))
         flow.plain_.via = static_cast<policy::Via>(*via);
+    flow.plain_.client_was_silent =
+        fields->text("client_was_silent") == "true" || flow.plain_.protocol == policy::Protocol::server_first;
     if (auto ech = position(policy::ech_words, fields->text("ech")))
         flow.plain_.ech = static_cast<policy::Ech>(*ech);
     if (auto began_as = position(policy::protocol_words, fields->text("began_as"))) {

@@ -17,6 +17,7 @@ struct PastFlow {
     std::vector<std::string> alpn;
     std::string ja4;
     std::string ssh_version;
+    std::string ssh_server_version;
     std::string rule;             // that decided then
     bool allowed = false;         // then
     policy::Facts facts() const;  // points into this

@@ -27,7 +27,6 @@ constexpr std::array flow_end_words = {FLOW_END_LIST(X)};
 constexpr std::array splice_mode_words = {SPLICE_MODE_LIST(X)};
 constexpr std::array splice_reason_words = {SPLICE_REASON_LIST(X)};
 constexpr std::array flow_state_words = {FLOW_STATE_LIST(X)};
-constexpr std::array flow_protocol_words = {FLOW_PROTOCOL_LIST(X)};
 #undef X
 
 // Twice the table: a walk that flows' ends keep restarting stops at some point.
@@ -110,9 +109,6 @@ std::string_view splice_mode_word(unsigned value) {
 }
 std::string_view splice_reason_word(unsigned value) {
     return word(splice_reason_words, value);
-}
-std::string_view flow_protocol_word(unsigned value) {
-    return word(flow_protocol_words, value);
 }
 std::string_view flow_state_word(unsigned value) {
     return word(flow_state_words, value);

@@ -25,7 +25,6 @@ inline constexpr std::string_view default_state_directory = "/sys/fs/bpf/sluice"
 std::string_view flow_end_word(unsigned value);
 std::string_view splice_mode_word(unsigned value);
 std::string_view splice_reason_word(unsigned value);
-std::string_view flow_protocol_word(unsigned value);
 std::string_view flow_state_word(unsigned value);
 
 // The state directory cannot be used; what() names it and the cause in one line.

@@ -5,6 +5,7 @@
 
 #include "bpf/flow_abi.h"
 #include "bpf/packet_abi.h"
+#include "policy/protocol.h"
 
 namespace sluice::datapath {
 
@@ -15,7 +16,7 @@ struct PacketFlow {
     std::string_view server_name = {};
     std::string_view rule = {};
     std::string_view facts = {};  // as in flow_record; empty: not known
-    std::uint8_t protocol = FLOW_PROTOCOL_unknown;
+    std::uint8_t protocol = static_cast<std::uint8_t>(policy::Protocol::unknown);
     std::uint8_t reason = SPLICE_REASON_undecided;
     bool is_logged = true;
 };
