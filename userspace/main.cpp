@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
     sluice::cli::add_import(app, exit_code);
     sluice::cli::add_lists(app, exit_code);
     sluice::cli::add_flows(app, options.state_directory, exit_code);
+    sluice::cli::add_learned(app, options.state_directory, exit_code);
     sluice::cli::add_status(app, options.state_directory, exit_code);
     sluice::cli::add_remove(app, options.state_directory, exit_code);
     sluice::cli::add_hello(app, exit_code);

@@ -116,6 +116,7 @@ class Agent {
     unsigned worker_count_;
     datapath::Fd port_claim_;
     datapath::FlowTable table_;
+    datapath::LearnedServers learned_;
     Log log_{STDOUT_FILENO};
     const std::string sockmap_test_;      // "passed", or why not; empty: not asked for
     std::unique_ptr<PacketMode> packet_;  // null: not wanted, or not possible here
@@ -207,6 +208,7 @@ Agent::Agent(const RunOptions& options, const Config& config)
       worker_count_(config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency())),
       port_claim_(claim_port(config.capture.port)),
       table_(datapath::FlowTable::own(options.state_directory)),
+      learned_(datapath::LearnedServers::own(options.state_directory)),
       sockmap_test_(test_sockmap(config.splice)),
       packet_(make_packet_mode(options, config, log_)),
       resolver_(config.name_servers),
@@ -215,6 +217,7 @@ Agent::Agent(const RunOptions& options, const Config& config)
               .sockets_max = sockets_max(worker_count_, !config.proxy.listen.empty()),
               .packet = packet_.get(),
               .table = table_,
+              .learned = learned_,
               .log = log_,
               .resolver = resolver_,
               .sockmap_flows_max = sockmap_test_ == "passed" ? sockmap_flows(shared_) : 0,

@@ -88,9 +88,9 @@ flow_record Flow::record() const {
     out.id = id;
     out.accepted_ns = nanoseconds(times.accepted);
     out.active_ns = nanoseconds(times.active);
-    out.source = datapath::flow_endpoint_of(source);
-    out.destination = datapath::flow_endpoint_of(destination);
-    out.dialled = datapath::flow_endpoint_of(dialled);
+    out.source = datapath::abi_endpoint(source);
+    out.destination = datapath::abi_endpoint(destination);
+    out.dialled = datapath::abi_endpoint(dialled);
     out.up = up;
     out.down = down;
     out.state = static_cast<__u8>(state);

@@ -16,6 +16,13 @@ namespace {
 // says something else, and too little to tell, waits for its client meanwhile.
 constexpr std::chrono::seconds banner_deadline{2};
 
+// A server that says something unknown after a longer silence may have lost its own patience with a client.
+constexpr std::chrono::seconds prompt{1};
+
+bool is_prompt(const Flow& flow) {
+    return Clock::now() - flow.times.connected < prompt;
+}
+
 enum class Speaker : std::uint8_t {
     client,  // has sent bytes: they must be judged (also when the server has spoken at the same time)
     server,  // has sent bytes, or finished, or one of the two has failed
@@ -82,10 +89,17 @@ asio::awaitable<flow_end> race_to_speak(Worker& worker, Flow& flow, Socket& down
         opening = co_await peek_banner(worker, flow, upstream, downstream, patience);
     // A client that did not wait for the whole of it is judged by its own words.
     const bool by_client = !opening || has_bytes(downstream);
-    if (by_client) opening = co_await peek(downstream, patience, worker.peek_limits(flow));
+    if (by_client) {
+        worker.unlearn(flow);
+        opening = co_await peek(downstream, patience, worker.peek_limits(flow));
+    }
     // One that has finished is held to that: as packets its FIN could get lost, and a hello come after all.
     flow.delivered = !by_client && !downstream.hung_up;
-    co_return worker.judge(flow, *opening, patience);
+    const bool speaks_first = !by_client && has_bytes(upstream) &&
+                              (opening->protocol != policy::Protocol::server_first || is_prompt(flow));
+    const flow_end end = worker.judge(flow, *opening, patience);
+    if (end == FLOW_END_live && speaks_first) worker.learn(flow);
+    co_return end;
 }
 
 }  // namespace sluice::agent

@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "policy/early_verdict.h"
+#include "policy/prospect.h"
 #include "userspace/agent/crash.h"
 #include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
@@ -34,6 +35,7 @@ Worker::Worker(Shared& shared, unsigned number)
       splice_(io_, shared.config, shared.packet, shared.sockmap_flows_max,
               [this](std::unique_ptr<Flow> flow, flow_end end) { finish(std::move(flow), end); }),
       dialling_(io_, shared.packet),
+      learning_(shared.learned),
       sweep_timer_(io_) {
     for (const Family family : {Family::v4, Family::v6}) {
         if (!shared.config.captures) continue;
@@ -121,11 +123,22 @@ void Worker::stop() {
     thread_.join();
 }
 
+// Its server is known to speak first, and a silent client would be let go on: then the server is dialled at
+// once, and the race is the same, only shorter. Any other client has its time to speak.
+bool Worker::need_not_wait(const Flow& flow) const {
+    if (flow.judged || !learning_.knows(flow.destination)) return false;
+    policy::Facts silent = flow.facts();
+    silent.protocol = policy::Protocol::server_first;
+    silent.client_was_silent = true;
+    silent.to_come = policy::ToCome::greeting;
+    return policy::judge_so_far(*shared_.policy.load(), silent).verdict.allowed();
+}
+
 PeekLimits Worker::peek_limits(const Flow& flow) const {
     const Config& config = shared_.config;
     return {.hello_bytes_max = config.hello_bytes_max,
             .hello_deadline = config.hello_deadline,
-            .silence = config.silence,
+            .silence = need_not_wait(flow) ? std::chrono::milliseconds(0) : config.silence,
             .incomplete = shared_.packet ? [this, &flow] { release(flow); } : std::function<void()>()};
 }
 

@@ -16,6 +16,7 @@
 #include "userspace/agent/config.h"
 #include "userspace/agent/dial.h"
 #include "userspace/agent/flow.h"
+#include "userspace/agent/learning.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/patience.h"
 #include "userspace/agent/peek.h"
@@ -32,6 +33,7 @@ struct Shared {
     const std::uint64_t sockets_max;
     PacketMode* const packet;  // null: the mode is not used
     datapath::FlowTable& table;
+    datapath::LearnedServers& learned;
     Log& log;
     names::Resolver& resolver;
     const std::uint32_t sockmap_flows_max;  // of each worker; 0: that mode cannot be used here
@@ -79,6 +81,12 @@ class Worker {
     PacketMode* packet() const { return shared_.packet; }  // null: the mode is not used
     PeekLimits peek_limits(const Flow& flow) const;        // the flow must outlive them
 
+    // For what a silent client's flow has shown of its server.
+    void learn(const Flow& flow) {
+        learning_.learn(flow.source.address, flow.destination, flow.protocol, Clock::now());
+    }
+    void unlearn(const Flow& flow) { learning_.forget(flow.destination); }
+
     // Writes what is known and the verdict into the flow, and the verdict into the log. `live`: go on; else
     // how it ends. Of a flow that needs evidence the log is left to check_name().
     flow_end judge(Flow& flow, Opening& opening, const Patience& patience);
@@ -107,6 +115,7 @@ class Worker {
     flow_end identify(Flow& flow, int socket, Listening listening) const;
     asio::awaitable<void> sweep_for_ever();
     void publish(Flow& flow);
+    bool need_not_wait(const Flow& flow) const;
     LiveFlows rejudge_now();
     void forget(Flow& flow);
 
@@ -118,6 +127,7 @@ class Worker {
     Deadlines deadlines_;
     Splice splice_;
     Dialling dialling_;
+    Learning learning_;
     std::vector<asio::posix::stream_descriptor> listeners_;  // the proxy's are the last ones
     asio::steady_timer sweep_timer_;
     Totals totals_;

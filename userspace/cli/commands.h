@@ -16,6 +16,7 @@ void add_policy_suggest(CLI::App& app, int& exit_code);
 void add_policy_preview(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_import(CLI::App& app, int& exit_code);
 void add_flows(CLI::App& app, const std::string& state_directory, int& exit_code);
+void add_learned(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_status(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_remove(CLI::App& app, const std::string& state_directory, int& exit_code);
 void add_lists(CLI::App& app, int& exit_code);

@@ -1,7 +1,6 @@
 #include "userspace/datapath/flow_endpoint.h"
 
 #include <algorithm>
-
 #include <cstdint>
 #include <span>
 
@@ -13,16 +12,16 @@ policy::Endpoint endpoint(const flow_endpoint& endpoint) {
             endpoint.port};
 }
 
-bool is_dialled_elsewhere(const flow_record& flow) {
-    return flow.dialled.port != 0 && endpoint(flow.dialled) != endpoint(flow.destination);
-}
-
-flow_endpoint flow_endpoint_of(const policy::Endpoint& endpoint) {
+flow_endpoint abi_endpoint(const policy::Endpoint& endpoint) {
     flow_endpoint out{};
     std::ranges::copy(endpoint.address.bytes(), out.address);
     out.is_v4 = endpoint.address.is_v4();
     out.port = endpoint.port;
     return out;
+}
+
+bool is_dialled_elsewhere(const flow_record& flow) {
+    return flow.dialled.port != 0 && endpoint(flow.dialled) != endpoint(flow.destination);
 }
 
 }  // namespace sluice::datapath

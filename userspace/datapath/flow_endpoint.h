@@ -6,10 +6,9 @@
 namespace sluice::datapath {
 
 policy::Endpoint endpoint(const flow_endpoint& endpoint);
+flow_endpoint abi_endpoint(const policy::Endpoint& endpoint);
 
 // Whether the gateway has gone to another address than the client has dialled.
 bool is_dialled_elsewhere(const flow_record& flow);
-
-flow_endpoint flow_endpoint_of(const policy::Endpoint& endpoint);
 
 }  // namespace sluice::datapath

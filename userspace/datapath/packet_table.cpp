@@ -48,7 +48,7 @@ std::optional<flow_endpoint> destination_in(std::string_view facts) {
     const auto endpoint =
         policy::Endpoint::parse(facts.substr(0, facts.find_first_of(std::string_view(" \0", 2))));
     if (!endpoint) return std::nullopt;
-    return flow_endpoint_of(*endpoint);
+    return abi_endpoint(*endpoint);
 }
 
 std::string join_rule(std::string_view rule, std::string_view facts) {
