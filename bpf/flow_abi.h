@@ -70,7 +70,8 @@
     X(unavailable)     /* the kernel has refused */                                        \
     X(undelivered)     /* the server did not acknowledge in time what was judged */        \
     X(local_client)    /* of a program on the gateway itself: relay */                     \
-    X(families_differ) /* one leg is IPv4, the other IPv6 */
+    X(families_differ) /* one leg is IPv4, the other IPv6 */                               \
+    X(starttls)        /* its beginning went through the agent: relay or sockmap */
 
 /* Where in its life a flow is. */
 #define FLOW_STATE_LIST(X)                                             \

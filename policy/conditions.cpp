@@ -16,6 +16,13 @@ bool has_protocol(const std::vector<Protocol>& wanted, Protocol protocol) {
     return std::ranges::find(wanted, protocol) != wanted.end();
 }
 
+bool is_of_hello(Condition condition) {
+    constexpr std::array conditions{Condition::server_name, Condition::list, Condition::category,
+                                    Condition::match,       Condition::ech,  Condition::alpn,
+                                    Condition::ja4};
+    return std::ranges::find(conditions, condition) != conditions.end();
+}
+
 bool has_address(const std::vector<std::shared_ptr<const AddressSet>>& sets, const IpAddress& address) {
     return std::ranges::any_of(sets, [&](const auto& set) { return set->contains(address); });
 }
@@ -63,7 +70,7 @@ bool Conditions::has(Condition condition) const {
 }
 
 bool Conditions::holds(Condition condition, const Facts& facts) const {
-    bool is_tls = facts.protocol == Protocol::tls;
+    const bool is_tls = facts.has_hello();
     switch (condition) {
         case Condition::source:
             return has_address(sources, facts.source.address);
@@ -122,27 +129,37 @@ std::optional<Condition> Conditions::unmet(const Facts& facts) const {
     return std::nullopt;
 }
 
-Truth Conditions::truth(Condition condition, const Facts& facts) const {
-    const auto of = [&](const Conditions& c) { return c.truth(facts); };
+bool Conditions::ask_for_start_of_tls() const {
+    return std::ranges::any_of(protocols, policy::may_start_tls);
+}
+
+// Before the greeting a rule on names alone is no reason to reach for a server: its protocol must say so.
+Truth Conditions::truth(Condition condition, const Facts& facts, bool may_start_tls) const {
+    const auto of = [&](const Conditions& c) { return c.truth(facts, may_start_tls); };
     if (condition == Condition::any_of) return std::ranges::max(any_of | std::views::transform(of));
     if (condition == Condition::none_of) {
         const Truth worst = std::ranges::max(none_of | std::views::transform(of));
         return worst == Truth::maybe ? Truth::maybe : worst == Truth::yes ? Truth::no : Truth::yes;
     }
-    if (holds(condition, facts)) return Truth::yes;
-    if (facts.to_come != ToCome::greeting) return Truth::no;
+    const bool is_held = holds(condition, facts);
+    if (facts.to_come == ToCome::nothing) return is_held ? Truth::yes : Truth::no;
+    const bool greeting_is_open = facts.to_come == ToCome::greeting;
+    if (is_of_hello(condition))
+        return is_held || !greeting_is_open || may_start_tls ? Truth::maybe : Truth::no;
+    if (is_held) return Truth::yes;
     const bool is_open =
-        condition == Condition::ssh_server_version ||
-        (condition == Condition::protocol &&
-         std::ranges::any_of(greeting_protocols, [&](Protocol p) { return has_protocol(protocols, p); }));
+        greeting_is_open &&
+        (condition == Condition::ssh_server_version ||
+         (condition == Condition::protocol && std::ranges::any_of(protocols, is_told_by_greeting)));
     return is_open ? Truth::maybe : Truth::no;
 }
 
-Truth Conditions::truth(const Facts& facts) const {
+Truth Conditions::truth(const Facts& facts, bool may_start_tls) const {
+    may_start_tls = may_start_tls || ask_for_start_of_tls();
     Truth all = Truth::yes;
     for (std::size_t i = 0; i < condition_words.size() && all != Truth::no; ++i) {
         const auto condition = static_cast<Condition>(i);
-        if (has(condition)) all = std::min(all, truth(condition, facts));
+        if (has(condition)) all = std::min(all, truth(condition, facts, may_start_tls));
     }
     return all;
 }

@@ -83,7 +83,9 @@ struct Conditions {
     std::optional<Condition> unmet(const Facts& facts) const;  // the first condition that does not hold
     bool hold(const Facts& facts) const { return !unmet(facts); }
     // With facts of which some are still to come: whether they will hold, if that is certain already.
-    Truth truth(const Facts& facts) const;
+    // `may_start_tls`: whoever has these conditions asks for a protocol that may turn to TLS.
+    Truth truth(const Facts& facts, bool may_start_tls) const;
+    bool ask_for_start_of_tls() const;  // do so themselves
     // Here or within.
     bool ask_for(Condition condition) const;
     // The list by which they hold, or whether it is that no list knows the name. REQUIRES that they hold.
@@ -92,7 +94,7 @@ struct Conditions {
 
   private:
     bool holds(Condition condition, const Facts& facts) const;
-    Truth truth(Condition condition, const Facts& facts) const;
+    Truth truth(Condition condition, const Facts& facts, bool may_start_tls) const;
 };
 
 }  // namespace sluice::policy

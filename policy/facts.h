@@ -28,8 +28,13 @@ constexpr std::string_view to_string(Via via) {
     return via_words[static_cast<std::size_t>(via)];
 }
 
-// A silent client's flow is judged before its server has spoken, and the protocol is still open.
-enum class ToCome : std::uint8_t { nothing, greeting };
+// A silent client's flow is judged before its server has spoken, and the protocol is still open. One that
+// begins in the clear may turn to TLS, and then it has a name, and all that a ClientHello tells.
+enum class ToCome : std::uint8_t { nothing, greeting, hello };
+inline constexpr std::array<std::string_view, 3> to_come_words{"nothing", "greeting", "hello"};
+constexpr std::string_view to_string(ToCome to_come) {
+    return to_come_words[static_cast<std::size_t>(to_come)];
+}
 
 // Owns no text. What a protocol does not have is empty, and then matches no pattern.
 struct Facts {
@@ -43,6 +48,7 @@ struct Facts {
     std::string_view ja4{};                 // of TLS
     std::string_view ssh_version{};         // of an SSH client: "2.0-OpenSSH_9.2p1", without the "SSH-"
     std::string_view ssh_server_version{};  // of an SSH server that spoke first
+    bool has_started_tls = false;           // after a beginning in the clear: there is a ClientHello
     bool client_was_silent = false;         // the server spoke first, or nobody has yet
     ToCome to_come = ToCome::nothing;       // what else may be known later
     Via via = Via::captured;
@@ -51,6 +57,7 @@ struct Facts {
     std::chrono::sys_seconds time{};  // now
     ListSet lists{};                  // that know the server name: Policy::complete() fills them in
 
+    bool has_hello() const { return protocol == Protocol::tls || (has_started_tls && !is_malformed()); }
     bool is_malformed() const { return protocol == Protocol::malformed; }
     bool is_uncategorized() const { return !is_malformed() && !server_name.empty() && lists.empty(); }
     Protocol claimed_protocol() const { return is_malformed() ? began_as : protocol; }

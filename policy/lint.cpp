@@ -26,6 +26,18 @@ bool leaves_out(const Rule& rule, std::initializer_list<Protocol> protocols) {
     return !wanted.empty() && std::ranges::none_of(protocols, has);
 }
 
+// server-first: a flow that turns to TLS may have begun so.
+constexpr std::initializer_list<Protocol> with_hellos{Protocol::tls,        Protocol::smtp,
+                                                      Protocol::imap,       Protocol::pop3,
+                                                      Protocol::postgresql, Protocol::server_first};
+constexpr std::initializer_list<Protocol> with_names{
+    Protocol::tls,        Protocol::smtp,         Protocol::imap, Protocol::pop3,
+    Protocol::postgresql, Protocol::server_first, Protocol::http};
+
+constexpr std::initializer_list<Protocol> with_malformed{Protocol::tls,       Protocol::http, Protocol::ssh,
+                                                         Protocol::smtp,      Protocol::imap, Protocol::pop3,
+                                                         Protocol::postgresql};
+
 class Linter {
   public:
     explicit Linter(const Policy& policy) : policy_(policy) {}
@@ -57,27 +69,30 @@ class Linter {
         // Malformed hellos pass by rules that allow.
         bool still_asked = catch_all_->outcome.action == Action::allow &&
                            rule.outcome.action == Action::deny && !rule.when.asks_for_name() &&
-                           !rule.when.needs_name() && !leaves_out(rule, {Protocol::tls, Protocol::http});
+                           !rule.when.needs_name() && !leaves_out(rule, with_malformed);
         warn(rule, std::string(still_asked ? "is asked for malformed hellos only" : "is never asked") +
                        ": every other flow matches " + quote(catch_all_->name) + " (line " +
                        std::to_string(catch_all_->line) + "), which has no conditions");
     }
 
     void check_protocol(const Rule& rule) {
-        if (rule.outcome.style == DenyStyle::alert && leaves_out(rule, {Protocol::tls})) {
+        if (rule.outcome.style == DenyStyle::alert && leaves_out(rule, with_hellos)) {
             warn(rule, "has style: alert, but its protocol: leaves TLS out; such flows get a reset");
         }
         const Conditions& when = rule.when;
-        if (when.needs_name() && leaves_out(rule, {Protocol::tls, Protocol::http})) {
+        if (when.needs_name() && leaves_out(rule, with_names)) {
             warn(rule,
-                 "never matches: only TLS and HTTP carry a server name, and its protocol: leaves both out");
+                 "never matches: its protocol: leaves out all that carry a server name (TLS, HTTP, and what "
+                 "may turn to TLS)");
         }
         if (policy_.list_sources().lists.empty() && when.ask_for(Condition::match)) {
             warn(rule, "has match: uncategorized, which holds for every name: there are no lists:");
         }
         bool wants_hello = !when.ech.empty() || !when.alpn.empty() || !when.ja4.empty();
-        if (wants_hello && leaves_out(rule, {Protocol::tls})) {
-            warn(rule, "never matches: only TLS has ech, alpn and ja4, and its protocol: leaves TLS out");
+        if (wants_hello && leaves_out(rule, with_hellos)) {
+            warn(rule,
+                 "never matches: only TLS has ech, alpn and ja4, and its protocol: leaves out TLS and all "
+                 "that may turn to it");
         }
         if (!when.ssh_server_versions.empty() && leaves_out(rule, {Protocol::ssh, Protocol::server_first})) {
             warn(rule,

@@ -6,8 +6,10 @@ namespace sluice::policy {
 namespace {
 
 Truth truth(const Step& step, const Facts& facts) {
-    const Truth rule = step.rule->when.truth(facts);
-    return step.user == nullptr ? rule : std::min(rule, step.user->when.truth(facts));
+    const bool by_user = step.user != nullptr && step.user->when.ask_for_start_of_tls();
+    const Truth rule = step.rule->when.truth(facts, by_user);
+    if (step.user == nullptr) return rule;
+    return std::min(rule, step.user->when.truth(facts, step.rule->when.ask_for_start_of_tls()));
 }
 
 }  // namespace

@@ -217,7 +217,7 @@ process_gone() { ! kill -0 "$1" 2>/dev/null; }
 hold_flows_open() {
     lab_client_daemon curl -sS -o /dev/null https://www.example.com/large
     lab_client_daemon ssh -F "$RUN/ssh_config" ssh.example.com 'sleep 3600'
-    lab_client_daemon bash -c 'exec 3<>/dev/tcp/mail.example.com/25; read -r <&3; sleep 3600'
+    lab_client_daemon bash -c 'exec 3<>/dev/tcp/mail.example.com/25; read -r <&3; echo "MAIL FROM:<a@example.com>" >&3; sleep 3600'
 }
 
 lab_client_daemon() {

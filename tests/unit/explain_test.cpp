@@ -104,7 +104,33 @@ TEST_F(Explain, AServerNameThatTheProtocolCannotCarryIsAMistake) {
     Result result = run({"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:22", "--protocol",
                          "ssh", "--server-name", "www.example.com"});
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_EQ(result.err, "sluice explain: error: --server-name: only tls and http carry one, not ssh\n");
+    EXPECT_EQ(result.err,
+              "sluice explain: error: --server-name: expected with a --protocol that carries one, not ssh\n");
+}
+
+TEST_F(Explain, ASilentClientsFlowIsToldOfFromItsBegin) {
+    write(
+        "capture: {interfaces: lan0}\npolicy:\n  default: deny\n  rules:\n"
+        "    - {name: mail, protocol: smtp, server_name: 'suffix:example.com', action: allow}\n"
+        "    - {name: not here, port: 21, action: deny}\n"
+        "    - {name: files, protocol: [ftp, ssh], ssh_server_version: '2.0-*', action: allow}\n");
+    const auto ask = [&](const char* port, std::vector<std::string> more) {
+        more.insert(more.begin(), {"explain", "--source", "10.0.0.1", "--destination",
+                                   "192.0.2.7:" + std::string(port), "--protocol"});
+        return run(std::move(more)).out;
+    };
+    EXPECT_NE(ask("25", {"smtp", "--server-spoke-first"}).find("note         the server is dialled"),
+              std::string::npos);
+    EXPECT_NE(ask("25", {"smtp", "--server-name", "mx.example.com"}).find("rule         mail"),
+              std::string::npos);
+    EXPECT_EQ(ask("25", {"smtp"}).find("note"), std::string::npos) << "the client spoke";
+    EXPECT_NE(ask("22", {"ssh", "--ssh-server-version", "2.0-x"}).find("rule         files"),
+              std::string::npos);
+    EXPECT_NE(ask("22", {"ftp"}).find("rule         default"), std::string::npos);
+    EXPECT_EQ(run({"explain", "--source", "10.0.0.1", "--destination", "192.0.2.7:80", "--protocol", "http",
+                   "--server-spoke-first"})
+                  .exit_code,
+              2);
 }
 
 TEST_F(Explain, AMalformedHelloIsDeniedByAddressEvenWhereMalformedIsAllowed) {

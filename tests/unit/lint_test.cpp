@@ -42,10 +42,10 @@ TEST(Lint, AnAlertCannotBeSentWithoutTls) {
               "3:3 rule \"a\" has style: alert, but its protocol: leaves TLS out; such flows get a reset\n");
 }
 
-TEST(Lint, ANameNeedsTlsOrHttp) {
+TEST(Lint, ANameNeedsAProtocolThatCarriesOne) {
     EXPECT_EQ(warnings("- {name: a, protocol: ssh, server_name: 'exact:a', action: deny}\n"),
-              "3:3 rule \"a\" never matches: only TLS and HTTP carry a server name, and its protocol: leaves "
-              "both out\n");
+              "3:3 rule \"a\" never matches: its protocol: leaves out all that carry a server name "
+              "(TLS, HTTP, and what may turn to TLS)\n");
 }
 
 TEST(Lint, AnUnescapedDotInARegexIsHardlyMeant) {

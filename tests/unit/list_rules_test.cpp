@@ -152,9 +152,10 @@ TEST(ListRulesLint, AListInARuleForProtocolsWithoutNamesNeverMatches) {
         "- {name: any, action: allow}\n- {name: late, match: uncategorized, action: deny}\n"));
     const std::vector<Warning> warnings = lint(policy);
     ASSERT_EQ(warnings.size(), 2u);
-    EXPECT_EQ(
-        warnings[0].message,
-        "rule \"r\" never matches: only TLS and HTTP carry a server name, and its protocol: leaves both out");
+    EXPECT_EQ(warnings[0].message,
+              "rule \"r\" never matches: its protocol: leaves out all that carry a server name (TLS, HTTP, "
+              "and what "
+              "may turn to TLS)");
     EXPECT_TRUE(warnings[1].message.starts_with("rule \"late\" is never asked")) << warnings[1].message;
 }
 

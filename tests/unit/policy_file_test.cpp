@@ -158,11 +158,11 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"log: yes", "32: error: expected true or false, found \"yes\""},
         Mistake{"style: rst", "34: error: expected reset, drop, alert or close, found \"rst\""},
         Mistake{"protocol: quic",
-                "37: error: expected tls, http, ssh, smtp, ftp, mysql, imap, pop3, rfb, telnet, server-first "
-                "or other, found \"quic\""},
+                "37: error: expected tls, http, ssh, smtp, ftp, mysql, imap, pop3, rfb, telnet, "
+                "postgresql, server-first or other, found \"quic\""},
         Mistake{"protocol: malformed",
-                "37: error: expected tls, http, ssh, smtp, ftp, mysql, imap, pop3, rfb, telnet, server-first "
-                "or other, found \"malformed\""},
+                "37: error: expected tls, http, ssh, smtp, ftp, mysql, imap, pop3, rfb, telnet, "
+                "postgresql, server-first or other, found \"malformed\""},
         Mistake{"port: https",
                 "33: error: expected a port from 1 to 65535, or a range such as 8000-8100, found \"https\""},
         Mistake{"port: [443, 0]",

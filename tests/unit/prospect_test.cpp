@@ -96,6 +96,39 @@ TEST(Prospect, ForNowAFlowGoesOnInTheNameOfTheRuleThatMayAllowIt) {
     EXPECT_FALSE(policy.judge(greeted_facts(Protocol::server_first)).allowed()) << "an unknown greeting";
 }
 
+TEST(Prospect, ANameThatComesAfterTheBeginningKeepsAFlowAliveOnlyWhereTheProtocolIsSaid) {
+    const std::string by_protocol =
+        "- {name: a, protocol: smtp, server_name: 'suffix:example.com', action: allow}\n";
+    const std::string any = "- {name: a, server_name: 'suffix:example.com', action: allow}\n";
+    EXPECT_EQ(prospect_of(by_protocol), "allow deny");
+    EXPECT_EQ(prospect_of(any), "deny") << "no reason to reach for a server";
+    EXPECT_EQ(prospect_of("- {name: n, server_name: none, action: deny}\n" + by_protocol), "allow deny");
+    Facts mail = greeted_facts(Protocol::smtp);
+    mail.to_come = ToCome::hello;
+    EXPECT_EQ(words(prospect(policy_of(by_protocol), mail)), "allow deny");
+    EXPECT_EQ(words(prospect(policy_of(any), mail)), "allow deny") << "it is there already";
+    const std::string bad = "- {name: bad, server_name: 'suffix:bad.example', action: deny}\n";
+    EXPECT_EQ(words(prospect(policy_of(bad, "allow"), mail)), "allow deny");
+    EXPECT_EQ(words(prospect(policy_of("- {name: a, protocol: smtp, action: allow}\n" + bad), mail)),
+              "allow ");
+}
+
+TEST(Prospect, WhatHasStartedTlsIsJudgedByItsHello) {
+    const Policy policy = policy_of(
+        "- {name: a, protocol: smtp, server_name: 'exact:mx.example', ech: none, action: allow}\n"
+        "- {name: b, server_name: none, action: deny}\n"
+        "- {name: c, protocol: smtp, ja4: 't13*', action: allow}\n");
+    Facts mail = greeted_facts(Protocol::smtp);
+    EXPECT_EQ(policy.judge(mail).rule, "b") << "in the clear";
+    mail.has_started_tls = true;
+    mail.server_name = "mx.example";
+    EXPECT_EQ(policy.judge(mail).rule, "a");
+    mail.server_name = "other.example";
+    EXPECT_EQ(policy.judge(mail).rule, "default");
+    mail.ja4 = "t13d";
+    EXPECT_EQ(policy.judge(mail).rule, "c");
+}
+
 // Whatever is allowed in the end was not denied before, and what was certain stays so.
 TEST(Prospect, AgreesWithTheVerdictOfEveryGreeting) {
     const std::vector<std::string> conditions = {"protocol: [ssh, smtp]",

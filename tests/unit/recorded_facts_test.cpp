@@ -52,6 +52,22 @@ TEST(RecordedFacts, AreReadAsTheyWereWrittenWhateverBytesAreInThem) {
     EXPECT_EQ(read.asked_name, facts.asked_name);
 }
 
+TEST(RecordedFacts, WhoSpokeFirstAndWhatIsStillToComeIsAmongThem) {
+    const policy::Facts facts{.source = {},
+                              .destination = {},
+                              .server_name = {},
+                              .ssh_server_version = "2.0-OpenSSH_9.2p1 \x1b",
+                              .has_started_tls = true,
+                              .client_was_silent = true,
+                              .to_come = policy::ToCome::hello};
+    const auto known = RecordedFacts::read(record_of(facts, facts_text(facts)));
+    ASSERT_TRUE(known);
+    EXPECT_EQ(known->facts().ssh_server_version, facts.ssh_server_version);
+    EXPECT_TRUE(known->facts().has_started_tls);
+    EXPECT_TRUE(known->facts().client_was_silent);
+    EXPECT_EQ(known->facts().to_come, policy::ToCome::hello);
+}
+
 TEST(RecordedFacts, WhatDoesNotFitIsNotKnownRatherThanKnownByHalf) {
     const std::vector<std::string> alpn(100, "h2");
     policy::Facts facts{.source = {}, .destination = {}, .server_name = {}, .alpn = alpn};

@@ -1,6 +1,7 @@
 // The file to read first: the life of one connection, top to bottom. Each step is a file of its own.
 #include "userspace/agent/flow.h"
 
+#include "userspace/agent/beginning.h"
 #include "userspace/agent/hello_exchange.h"
 #include "userspace/agent/name_check.h"
 #include "userspace/agent/peek.h"
@@ -66,6 +67,7 @@ asio::awaitable<flow_end> judge_second_hello(Worker& worker, Flow& flow, Socket&
     if (*answer == ServerSays::go_on) co_return FLOW_END_live;
     worker.release(flow);  // a round more than a hold can last
     OpeningPtr opening = co_await peek_second_hello(downstream, patience, worker.peek_limits(flow));
+    keep_beginning(flow, *opening);
     const flow_end end = worker.judge(flow, *opening, patience);
     if (end == FLOW_END_live && flow.needs_evidence())
         co_return co_await check_name(worker, flow, downstream, patience);
@@ -88,7 +90,10 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     SocketPtr upstream;
     flow_end end = co_await set_up(worker, *flow, *downstream, upstream, patience);
     if (end == FLOW_END_live && !upstream) co_return;  // dialled, and spliced
-    if (end == FLOW_END_live && flow->protocol == policy::Protocol::tls)
+    // What begins in the clear may have a name all the same, a little later.
+    if (end == FLOW_END_live && flow->to_come == policy::ToCome::hello)
+        end = co_await judge_beginning(worker, *flow, *downstream, *upstream, patience);
+    if (end == FLOW_END_live && flow->has_hello())
         end = co_await judge_second_hello(worker, *flow, *downstream, *upstream, patience);
     // Ended meanwhile: by a kill, or by another policy.
     if (end == FLOW_END_live && patience.ended()) end = patience.ended_by();

@@ -54,7 +54,8 @@ class Flow {
     std::string host;                                   // of HTTP flows: the name in the request
     std::string ssh_version;                            // of SSH flows whose client spoke first
     std::string ssh_server_version;                     // of SSH flows whose server did
-    bool client_was_silent = false;                     // until the server spoke, or until now
+    bool has_started_tls = false;    // after a beginning in the clear, which the agent has carried
+    bool client_was_silent = false;  // until the server spoke, or until now
     policy::ToCome to_come = policy::ToCome::nothing;
     std::string ja4;  // of TLS flows
     policy::Outcome outcome;
@@ -77,6 +78,8 @@ class Flow {
     void take(const policy::Verdict& verdict);  // all of it
     // By where it goes, too, if it is pinned.
     policy::Verdict judge_again(const policy::Policy& policy) const;
+    // Of its own, or after a beginning in the clear; understood.
+    bool has_hello() const { return facts().has_hello(); }
     bool allowed() const { return outcome.action == policy::Action::allow; }
     // It may go on only when more is known of its server name (name_check.h).
     bool needs_evidence() const {

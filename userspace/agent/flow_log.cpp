@@ -45,7 +45,8 @@ void log_verdict(Log& log, const Flow& flow, flow_end end) {
         if (end == FLOW_END_name_mismatch || end == FLOW_END_name_unresolved)
             line.add("why", datapath::flow_end_word(static_cast<unsigned>(end)));
         if (!flow.allowed()) line.add("style", policy::to_string(flow.outcome.style));
-        if (flow.protocol == policy::Protocol::tls) {
+        if (flow.has_started_tls) line.add("has_started_tls", true);
+        if (flow.has_hello()) {
             line.add("alpn", flow.hello.alpn);
             line.add("ja4", flow.ja4);
             line.add("ech", tls::to_string(flow.hello.ech));

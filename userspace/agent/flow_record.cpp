@@ -53,6 +53,7 @@ policy::Facts Flow::facts() const {
             .ja4 = ja4,
             .ssh_version = ssh_version,
             .ssh_server_version = ssh_server_version,
+            .has_started_tls = has_started_tls,
             .client_was_silent = client_was_silent,
             .to_come = to_come,
             .via = proxied ? proxied->via : policy::Via::captured,

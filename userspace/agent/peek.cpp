@@ -25,6 +25,7 @@ Opening trouble(flow_end what, tls::ClientHello hello) {
 Opening protocol(policy::Protocol what) {
     Opening opening;
     opening.protocol = what;
+    if (policy::may_start_tls(what)) opening.to_come = policy::ToCome::hello;
     return opening;
 }
 
@@ -140,12 +141,15 @@ std::optional<Opening> read_second_hello(Bytes bytes, const PeekLimits& limits) 
     return from_hello(tls::parse_second_client_hello(bytes), limits);
 }
 
-asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits) {
+namespace {
+
+asio::awaitable<OpeningPtr> peek_only_hello(Socket& socket, Patience& patience, PeekLimits limits,
+                                            tls::ClientHello (*parse)(Bytes)) {
     patience.last_until(Clock::now() + limits.hello_deadline);
     OpeningPtr opening;
     const Peeked peeked =
         co_await peek_until(socket, socket, patience, limits.hello_bytes_max, [&](Bytes bytes) {
-            tls::ClientHello hello = tls::parse_second_client_hello(bytes);
+            tls::ClientHello hello = parse(bytes);
             const std::size_t bytes_needed = std::max(hello.bytes_needed, bytes.size() + 1);
             opening = kept(from_hello(std::move(hello), limits));
             return opening ? 0 : bytes_needed;
@@ -153,6 +157,16 @@ asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience
     if (peeked.end == Peeked::End::failed) co_return kept(gone());
     if (!opening) opening = kept(trouble(FLOW_END_hello_incomplete, {}));
     co_return opening;
+}
+
+}  // namespace
+
+asio::awaitable<OpeningPtr> peek_hello(Socket& socket, Patience& patience, PeekLimits limits) {
+    return peek_only_hello(socket, patience, std::move(limits), tls::parse_client_hello);
+}
+
+asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits) {
+    return peek_only_hello(socket, patience, std::move(limits), tls::parse_second_client_hello);
 }
 
 }  // namespace sluice::agent

@@ -29,6 +29,7 @@ struct PeekLimits {
 struct Opening {
     policy::Protocol protocol = policy::Protocol::other;
     bool silent = false;  // of the client's, not one byte
+    bool has_started_tls = false;
     policy::ToCome to_come = policy::ToCome::nothing;
     bool gone = false;        // the client reset the connection
     tls::ClientHello hello;   // when it was TLS
@@ -45,8 +46,10 @@ using OpeningPtr = std::unique_ptr<Opening>;
 
 asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits limits);
 
-// The same for the hello that follows a HelloRetryRequest: nothing but TLS is expected, and silence is too
-// late.
+// The same where nothing but TLS is expected, and silence is too late: after a beginning in the clear.
+asio::awaitable<OpeningPtr> peek_hello(Socket& socket, Patience& patience, PeekLimits limits);
+
+// The same for the hello that follows a HelloRetryRequest.
 asio::awaitable<OpeningPtr> peek_second_hello(Socket& socket, Patience& patience, PeekLimits limits);
 
 // The same of bytes that were seen elsewhere; nothing when more are needed. At most limits.hello_bytes_max.

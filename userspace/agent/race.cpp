@@ -72,6 +72,7 @@ asio::awaitable<OpeningPtr> peek_banner(Worker& worker, const Flow& flow, Socket
     opening->gone = downstream.failed;
     opening->silent = true;
     opening->protocol = banner->protocol;
+    if (policy::may_start_tls(opening->protocol)) opening->to_come = policy::ToCome::hello;
     opening->ssh_server_version = std::move(banner->ssh_version);
     co_return opening;
 }

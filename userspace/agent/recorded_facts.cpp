@@ -89,6 +89,9 @@ std::string facts_text(const policy::Facts& facts) {
     if (facts.via != policy::Via::captured) append_field(text, "via", policy::to_string(facts.via));
     if (facts.asked_name != facts.server_name) append_field(text, "asked", facts.asked_name);
     append_field(text, "ssh_server_version", facts.ssh_server_version);
+    if (facts.to_come != policy::ToCome::nothing)
+        append_field(text, "to_come", policy::to_string(facts.to_come));
+    if (facts.has_started_tls) append_field(text, "tls", "started");
     if (facts.client_was_silent) append_field(text, "client", "silent");
     if (!facts.alpn.empty()) {
         text.append(text.empty() ? "" : " ").append("alpn=");
@@ -140,6 +143,8 @@ bool RecordedFacts::read_field(std::string_view key, std::string_view value) {
     auto text = unescaped(value);
     if (!text) return false;
     if (key == "began_as") return read_word(*text, policy::protocol_words, plain_.began_as);
+    if (key == "to_come") return read_word(*text, policy::to_come_words, plain_.to_come);
+    if (key == "tls") return plain_.has_started_tls = *text == "started";
     if (key == "client") return plain_.client_was_silent = *text == "silent";
     if (key == "ech") return read_word(*text, policy::ech_words, plain_.ech);
     if (key == "to") return true;  // the record's destination

@@ -58,7 +58,7 @@ asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why,
         co_return co_await close_gently(downstream, patience);
     }
     const bool speaks_tls =
-        flow.protocol == policy::Protocol::tls ||
+        flow.protocol == policy::Protocol::tls || flow.has_started_tls ||
         (flow.protocol == policy::Protocol::malformed && flow.began_as == policy::Protocol::tls);
     switch (style) {
         case policy::DenyStyle::drop:

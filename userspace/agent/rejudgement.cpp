@@ -1,5 +1,6 @@
 #include "userspace/agent/rejudgement.h"
 
+#include "policy/prospect.h"
 #include "userspace/agent/recorded_facts.h"
 #include "userspace/datapath/flow_endpoint.h"
 
@@ -14,7 +15,7 @@ Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, co
     if (!known) return {.ends = true, .rule = {}, .is_known = false};
     policy::Facts facts = known->facts();
     facts.time = time;
-    policy::Verdict verdict = policy.judge(facts);
+    policy::Verdict verdict = policy::judge_so_far(policy, facts).verdict;
     // A pinned one must be allowed to where it goes as well (name_check.h).
     if (verdict.allowed() && datapath::is_dialled_elsewhere(flow)) {
         facts.destination = datapath::endpoint(flow.dialled);

@@ -240,10 +240,14 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     flow.ssh_server_version = std::move(opening.ssh_server_version);
     flow.client_was_silent = opening.silent;
     flow.to_come = opening.to_come;
+    flow.has_started_tls = opening.has_started_tls;
     if (!std::exchange(flow.judged, true)) flow.times.judged = Clock::now();
     const auto policy = shared_.policy.load();
-    flow.ja4 = flow.protocol == policy::Protocol::tls ? tls::ja4(flow.hello) : std::string();
+    flow.ja4 = flow.has_hello() ? tls::ja4(flow.hello) : std::string();
     flow.judge(*policy);
+    // No hello can change it: the flow is carried at once as what it is.
+    if (flow.verdict_is_final && flow.to_come == policy::ToCome::hello)
+        flow.to_come = policy::ToCome::nothing;
     // What lets a flow go on before all is known is no verdict yet.
     const bool is_decided = flow.to_come == policy::ToCome::nothing || !flow.allowed();
     if (is_decided && !flow.needs_evidence()) log_verdict(flow);

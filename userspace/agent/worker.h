@@ -101,7 +101,9 @@ class Worker {
     void return_descriptor(Flow& flow);
     void splice(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server);
     // True: the flow goes on without us, and its sockets are closed. False: nothing has happened to it.
-    bool splices_packets(const Flow& flow) const { return shared_.packet != nullptr && !flow.is_local; }
+    bool splices_packets(const Flow& flow) const {
+        return shared_.packet != nullptr && !flow.is_local && flow.reason != SPLICE_REASON_starttls;
+    }
     bool splice_as_packets(Flow& flow, Socket& client, Socket& server);
     // The same, in place of connecting upstream: the client's first bytes have been judged.
     asio::awaitable<bool> dial(Flow& flow, Socket& client, const Patience& patience);

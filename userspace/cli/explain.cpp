@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "policy/explanation.h"
+#include "policy/prospect.h"
 #include "policy/quote.h"
 #include "userspace/agent/config.h"
 #include "userspace/cli/commands.h"
@@ -44,6 +45,7 @@ struct Question {
     std::string server_name;
     std::string_view name_note;     // why the name counts as none
     std::string_view capture_note;  // why the policy is never asked about this flow
+    std::string_view dial_note;     // of a silent client's flow: what comes before its server's greeting
     bool protocol_assumed = false;
 };
 
@@ -86,6 +88,8 @@ void read_hello(const ExplainOptions& options, Facts& facts) {
     facts.alpn = options.alpn;
     facts.ja4 = options.ja4;
     facts.ssh_version = options.ssh_version;
+    facts.has_started_tls = policy::may_start_tls(facts.protocol) &&
+                            !(options.server_name.empty() && options.alpn.empty() && options.ja4.empty());
     facts.ssh_server_version = options.ssh_server_version;
 }
 
@@ -151,11 +155,12 @@ Question read_question(const ExplainOptions& options) {
     } else {
         facts.protocol = read_protocol(options.protocol);
     }
-    const bool can_have_name = facts.protocol == policy::Protocol::tls ||
-                               facts.protocol == policy::Protocol::http ||
-                               facts.protocol == policy::Protocol::malformed;
+    const bool can_have_name =
+        facts.protocol == policy::Protocol::tls || facts.protocol == policy::Protocol::http ||
+        facts.protocol == policy::Protocol::malformed || policy::may_start_tls(facts.protocol);
     if (!options.server_name.empty() && !can_have_name) {
-        throw UsageError("--server-name: only tls and http carry one, not " + options.protocol);
+        throw UsageError("--server-name: expected with a --protocol that carries one, not " +
+                         options.protocol);
     }
     read_hello(options, facts);
     read_silence(options, facts);
@@ -204,6 +209,7 @@ void print_text(const Explanation& explanation, const Question& question) {
                         (question.protocol_assumed ? " (assumed; --protocol says otherwise)" : ""));
     if (!question.name_note.empty()) row("note", question.name_note);
     if (!question.capture_note.empty()) row("note", question.capture_note);
+    if (!question.dial_note.empty()) row("note", question.dial_note);
     for (const std::string& reason : explanation.because)
         row("because", reason);
     for (const std::string& rule : explanation.passed_over)
@@ -233,8 +239,9 @@ void print_json(const Explanation& explanation, const Question& question) {
             .add("destination", question.facts.destination.to_string())
             .add("protocol", to_string(question.facts.protocol))
             .add("server_name", question.server_name)
-            .add("captured", question.capture_note.empty())
-            .add("because", explanation.because)
+            .add("captured", question.capture_note.empty());
+        if (!question.dial_note.empty()) object.add("note", question.dial_note);
+        object.add("because", explanation.because)
             .add("passed_over", explanation.passed_over)
             .add("shadowed", explanation.shadowed);
     }
@@ -263,6 +270,17 @@ std::string_view why_not_captured(const datapath::CaptureConfig& capture, const 
     return {};
 }
 
+std::string_view what_silence_leads_to(const policy::Policy& policy, Facts facts) {
+    if (!facts.client_was_silent) return {};
+    facts.protocol = policy::Protocol::server_first;
+    facts.has_started_tls = false;
+    facts.server_name = {};
+    facts.to_come = policy::ToCome::greeting;
+    return policy::prospect(policy, facts).may_allow
+               ? "the server is dialled, since its greeting may be allowed, and judged by that"
+               : "denied before any greeting: the server is not dialled";
+}
+
 int run(const ExplainOptions& options) {
     try {
         Question question = read_question(options);
@@ -271,6 +289,7 @@ int run(const ExplainOptions& options) {
         for (const std::string& warning : config.list_warnings)
             fmt::print(stderr, "{}\n", warning);
         question.capture_note = why_not_captured(config.capture, question.facts);
+        question.dial_note = what_silence_leads_to(*config.policy, question.facts);
         Explanation explanation = policy::explain(*config.policy, question.facts);
         options.json ? print_json(explanation, question) : print_text(explanation, question);
         return 0;

@@ -58,6 +58,7 @@ std::optional<PastFlow> PastFlow::parse(std::string_view line) {
     flow.plain_.time = read_utc_time(flow.time).value_or(std::chrono::sys_seconds());
     if (auto via = position(policy::via_words, fields->text("via")))
         flow.plain_.via = static_cast<policy::Via>(*via);
+    flow.plain_.has_started_tls = fields->text("has_started_tls") == "true";
     flow.plain_.client_was_silent =
         fields->text("client_was_silent") == "true" || flow.plain_.protocol == policy::Protocol::server_first;
     if (auto ech = position(policy::ech_words, fields->text("ech")))

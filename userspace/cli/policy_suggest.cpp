@@ -66,7 +66,8 @@ void add(Suggestion& suggestion, const PastFlow& flow, const psl_ctx_t* list) {
     ++suggestion.flows;
     suggestion.first = suggestion.first.empty() ? flow.time : std::min(suggestion.first, flow.time);
     suggestion.last = std::max(suggestion.last, flow.time);
-    if (facts.server_name.empty()) {
+    // A rule on names alone does not lead a flow that begins in the clear to its hello.
+    if (facts.server_name.empty() || facts.has_started_tls) {
         suggestion.places[{facts.protocol, facts.destination.port}][facts.destination.address].add(flow);
         return;
     }
