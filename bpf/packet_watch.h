@@ -4,8 +4,8 @@
 /*
  * The watch for a HelloRetryRequest (RFC 8446 4.1.4), after which the client sends a second ClientHello that
  * may name another server. Of a client's payload nothing but its first hello passes until the server's first
- * record has been seen, in as many segments as it comes. If that is a ServerHello and none of these, the
- * watch is over. Else the client's next payload goes to the agent for its judgement, and waits for it.
+ * record has been seen, in as many segments as it comes. If that is none of these, the watch is over. Else
+ * the client's next payload goes to the agent for its judgement, and waits for it.
  */
 #include "packet_leg.h"
 #include "packet_maps.h"
@@ -32,50 +32,55 @@ static const __u8 packet_retry_random[32] = {
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 };
 
-/* Whether the record may be a ServerHello, by this byte of it. */
-static __always_inline int packet_watch_byte(__u32 at, __u8 byte, __u8* watched) {
-    if (at == 0) return byte == PACKET_TLS_HANDSHAKE;
-    if (at == PACKET_TLS_MESSAGE_AT) return byte == PACKET_TLS_SERVER_HELLO;
+enum packet_watched {
+    PACKET_WATCHED_more,      /* it goes on in another segment */
+    PACKET_WATCHED_answer,    /* a ServerHello, an alert, or not TLS at all: the first hello stands */
+    PACKET_WATCHED_uncertain, /* or a HelloRetryRequest for certain */
+    PACKET_WATCHED_gap,       /* what overtook the record comes again */
+};
+
+/* What the record is, by this byte of it. */
+static __always_inline __u32 packet_watch_byte(__u32 at, __u8 byte, __u8* watched) {
+    if (at == 0 && byte != PACKET_TLS_HANDSHAKE) return PACKET_WATCHED_answer;
+    if (at == PACKET_TLS_MESSAGE_AT && byte != PACKET_TLS_SERVER_HELLO) return PACKET_WATCHED_answer;
     if (at == PACKET_TLS_LENGTH_AT && byte != 0) *watched |= PACKET_WATCHED_LONG;
-    if (at == PACKET_TLS_LENGTH_AT + 1)
-        return (*watched & PACKET_WATCHED_LONG) || byte >= PACKET_TLS_RANDOM_END - PACKET_TLS_MESSAGE_AT;
+    /* A ServerHello in several records. */
+    if (at == PACKET_TLS_LENGTH_AT + 1 && !(*watched & PACKET_WATCHED_LONG) &&
+        byte < PACKET_TLS_RANDOM_END - PACKET_TLS_MESSAGE_AT)
+        return PACKET_WATCHED_uncertain;
     if (at >= PACKET_TLS_RANDOM_AT && byte != packet_retry_random[(at - PACKET_TLS_RANDOM_AT) & 31])
         *watched |= PACKET_WATCHED_OTHER;
-    return 1;
+    if (at != PACKET_TLS_RANDOM_END - 1) return PACKET_WATCHED_more;
+    return *watched & PACKET_WATCHED_OTHER ? PACKET_WATCHED_answer : PACKET_WATCHED_uncertain;
 }
-
-enum packet_watched {
-    PACKET_WATCHED_more, /* it goes on in another segment */
-    PACKET_WATCHED_hello,
-    PACKET_WATCHED_uncertain,
-    PACKET_WATCHED_gap, /* what overtook the record comes again */
-};
 
 struct packet_watching {
     struct __sk_buff* skb;
     __u32 offset; /* of the payload in the packet */
     __u32 bytes;  /* of it */
     __s32 from;   /* where it begins in the server's stream */
+    __u32 result; /* enum packet_watched */
     __u8 watched;
-    __u8 gap;
-    __u8 uncertain;
 };
 
 static long packet_watch_next(__u32 at, struct packet_watching* w) {
     __u8 byte = 0;
     const __s32 here = (__s32)at - w->from;
     if (at < (w->watched & PACKET_WATCHED_BYTES)) return 0;
-    w->gap = here < 0;
+    if (here < 0) w->result = PACKET_WATCHED_gap;
     if (here < 0 || here >= (__s32)w->bytes) return 1;
-    w->uncertain = bpf_skb_load_bytes(w->skb, w->offset + (__u32)here, &byte, 1) != 0 ||
-                   !packet_watch_byte(at, byte, &w->watched);
+    if (bpf_skb_load_bytes(w->skb, w->offset + (__u32)here, &byte, 1) != 0) {
+        w->result = PACKET_WATCHED_uncertain;
+        return 1;
+    }
+    w->result = packet_watch_byte(at, byte, &w->watched);
     ++w->watched;
-    return w->uncertain;
+    return w->result != PACKET_WATCHED_more;
 }
 
 /* Looks at a segment of the server's, whose payload begins `from` bytes behind the start of its stream. */
-static __noinline enum packet_watched packet_watch_record(struct __sk_buff* skb, const struct packet* packet,
-                                                          struct packet_route* route, __s32 from) {
+static __noinline __u32 packet_watch_record(struct __sk_buff* skb, const struct packet* packet,
+                                            struct packet_route* route, __s32 from) {
     if (!packet || !route) return PACKET_WATCHED_uncertain;
     struct packet_watching w = {.skb = skb,
                                 .offset = packet->l4 + packet->tcp_bytes,
@@ -83,11 +88,8 @@ static __noinline enum packet_watched packet_watch_record(struct __sk_buff* skb,
                                 .from = from,
                                 .watched = route->watched};
     bpf_loop(PACKET_TLS_RANDOM_END, packet_watch_next, &w, 0);
-    if (w.uncertain) return PACKET_WATCHED_uncertain;
-    if (w.gap) return PACKET_WATCHED_gap;
-    route->watched = w.watched;
-    if ((w.watched & PACKET_WATCHED_BYTES) < PACKET_TLS_RANDOM_END) return PACKET_WATCHED_more;
-    return w.watched & PACKET_WATCHED_OTHER ? PACKET_WATCHED_hello : PACKET_WATCHED_uncertain;
+    if (w.result != PACKET_WATCHED_gap) route->watched = w.watched;
+    return w.result;
 }
 
 struct packet_hello_copy {
@@ -161,7 +163,7 @@ static __always_inline int packet_watch_down(struct __sk_buff* skb, const struct
             return 0;
         case PACKET_WATCHED_more:
             return 1;
-        case PACKET_WATCHED_hello:
+        case PACKET_WATCHED_answer:
             __sync_fetch_and_and(&other->flags, ~PACKET_ROUTE_JUDGED);
             break;
         case PACKET_WATCHED_uncertain:

@@ -129,12 +129,16 @@ TEST_F(PacketWatch, ASecondHelloThatIsRefusedEndsTheFlow) {
     EXPECT_NE(client_says("second hello"), TC_ACT_REDIRECT);
 }
 
-TEST_F(PacketWatch, WhatCannotBeAServerHelloIsTheAgentsToJudge) {
-    std::string alert = server_hello(false);
-    alert[0] = 21;
-    EXPECT_EQ(server_says(alert), TC_ACT_REDIRECT);
-    EXPECT_EQ(client_says("more"), TC_ACT_SHOT);
-    EXPECT_EQ(copied(), "more");
+TEST_F(PacketWatch, AfterAnAlertAllPasses) {
+    EXPECT_EQ(server_says(std::string("\x15\x03\x03\x00\x02\x02\x28", 7)), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("more"), TC_ACT_REDIRECT);
+}
+
+TEST_F(PacketWatch, AfterAnotherMessageAllPasses) {
+    std::string other = server_hello(true);
+    other[5] = 1;
+    EXPECT_EQ(server_says(other), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("more"), TC_ACT_REDIRECT);
 }
 
 TEST_F(PacketWatch, ARecordTooShortForItsHelloIsTheAgentsToJudge) {

@@ -184,7 +184,7 @@ policy:
 
 TEST_F(Hello, GarbageIsJudgedAsSuch) {
     for (const std::string& garbage :
-         {ByteStream(7).next(5'000), std::string(1, '\0'), std::string(4096, '\xff')}) {
+         {ByteStream(7).next(5'000), std::string(1, '\1'), std::string(4096, '\xff')}) {
         const JsonRecord record = expect_refusal(garbage, "denied");
         EXPECT_EQ(record.text("protocol"), "other");
     }

@@ -3,6 +3,7 @@
 // forbidden.example is denied.
 #include <gtest/gtest.h>
 #include <netinet/tcp.h>
+#include <algorithm>
 
 #include <map>
 #include <mutex>
@@ -111,7 +112,12 @@ TEST_F(PacketAttack, AClientThatHasFinishedSaysNothingMore) {
         RawPeer peer(lab_.client(), client(port), Lab::server_v4(7000));
         ASSERT_TRUE(peer.connect());
         if (port % 2 == 0) poison(peer);
-        gateway_.wait_for("verdict", client(port));  // for a server that speaks first
+        // For a server that speaks first.
+        EXPECT_TRUE(wait_until([&] {
+            return std::ranges::any_of(gateway_.flows(), [&](const JsonRecord& flow) {
+                return flow.text("source") == client(port).to_string() && flow.text("state") == "waiting";
+            });
+        }));
         peer.send({.flags = TH_FIN | TH_ACK});
         insist(peer, hello("forbidden.example"));
         gateway_.wait_for("end", client(port));

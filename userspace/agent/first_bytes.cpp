@@ -39,11 +39,11 @@ constexpr std::array signatures = {
     Signature{"HELO ", policy::Protocol::smtp},
     Signature{"LHLO ", policy::Protocol::smtp},
     Signature{"ehlo ", policy::Protocol::smtp},
-    Signature{std::string_view("\0\0\0\x08\x04\xd2\x16\x2f", 8), policy::Protocol::postgresql},
-    Signature{std::string_view("\0\0\0\x08\x04\xd2\x16\x30", 8), policy::Protocol::postgresql},
-
     Signature{"helo ", policy::Protocol::smtp},
     Signature{"lhlo ", policy::Protocol::smtp},
+
+    Signature{std::string_view("\0\0\0\x08\x04\xd2\x16\x2f", 8), policy::Protocol::postgresql},
+    Signature{std::string_view("\0\0\0\x08\x04\xd2\x16\x30", 8), policy::Protocol::postgresql},
 };
 
 // PostgreSQL's StartupMessage: a length, and version 3.0. It comes as one: less than that is something else.
