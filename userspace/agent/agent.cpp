@@ -16,14 +16,12 @@
 #include <optional>
 #include <thread>
 
-#include "userspace/agent/flow_log.h"
 #include "userspace/agent/listener.h"
 #include "userspace/agent/log.h"
-#include "userspace/agent/name_check.h"
 #include "userspace/agent/name_lookup.h"
+#include "userspace/agent/packet_events.h"
 #include "userspace/agent/pipe_pool.h"
 #include "userspace/agent/policy_reload.h"
-#include "userspace/agent/second_hello.h"
 #include "userspace/agent/worker.h"
 #include "userspace/datapath/capture.h"
 #include "userspace/datapath/capture_watch.h"
@@ -35,8 +33,6 @@ namespace sluice::agent {
 namespace {
 
 constexpr std::chrono::seconds record_interval{1};
-// How late the end of a packet-spliced flow may be logged.
-constexpr std::chrono::milliseconds packet_events_interval{100};
 // Between the last written flow id and the next agent's first: flows of the second that a killed agent did
 // not record.
 constexpr std::uint64_t flow_id_gap = 1 << 20;
@@ -97,12 +93,6 @@ class Agent {
     void wait_for_signal();
     void on_signal(int signal);
     void wait_for_kill_request();
-    void wait_for_packet_events();
-    void read_packet_events();
-    void read_packet_events_regularly();
-    void watch_interfaces();
-    void on_packet_flow_end(const packet_flow_end& end);
-    flow_end judge_second_hello(Flow& flow, flow_end trouble);
     void watch_dns();
     void watch_capture();
     void restore_capture();
@@ -131,14 +121,10 @@ class Agent {
     asio::posix::stream_descriptor capture_changes_;
     asio::posix::stream_descriptor dns_answers_;
     asio::posix::stream_descriptor events_;
-    std::optional<asio::posix::stream_descriptor> packet_events_;
-    std::optional<asio::posix::stream_descriptor> interface_changes_;
     asio::steady_timer second_;
-    asio::steady_timer packet_timer_;
-    Totals packet_totals_;                       // of flows that ended in the packet splice
-    std::optional<SecondHellos> second_hellos_;  // with packet_
     agent_record record_{};
     PolicyReload policy_reload_;
+    std::optional<PacketEvents> packet_events_;  // with packet_
 };
 
 std::vector<std::unique_ptr<Worker>> make_workers(Shared& shared, unsigned count) {
@@ -230,7 +216,6 @@ Agent::Agent(const RunOptions& options, const Config& config)
       dns_answers_(io_),
       events_(io_, ::dup(table_.events_fd())),
       second_(io_),
-      packet_timer_(io_),
       policy_reload_(io_, shared_, workers_, options.config_file) {
     signals_.add(SIGUSR2);
     if (shared_.config.capture.install) {
@@ -260,16 +245,9 @@ void Agent::run() {
     wait_for_signal();
     wait_for_kill_request();
     if (packet_) {
-        packet_events_.emplace(io_, ::dup(packet_->table().events_fd()));
-        interface_changes_.emplace(io_, ::dup(packet_->table().interfaces_fd()));
-        const PeekLimits limits{.hello_bytes_max = shared_.config.hello_bytes_max,
-                                .hello_deadline = shared_.config.hello_deadline};
-        second_hellos_.emplace(*packet_, limits, [this](Flow& flow, flow_end trouble) {
-            return judge_second_hello(flow, trouble);
+        packet_events_.emplace(io_, shared_, [this](std::uint64_t flow_id, flow_end end) {
+            return policy_reload_.why_ended(flow_id, end);
         });
-        wait_for_packet_events();
-        read_packet_events_regularly();
-        watch_interfaces();
     }
     if (capture_watch_) watch_capture();
     if (dns_watch_) {
@@ -323,58 +301,6 @@ void Agent::wait_for_kill_request() {
         });
         wait_for_kill_request();
     });
-}
-
-void Agent::wait_for_packet_events() {
-    packet_events_->async_wait(asio::posix::stream_descriptor::wait_read,
-                               [this](boost::system::error_code error) {
-                                   if (error) return;
-                                   read_packet_events();
-                                   wait_for_packet_events();
-                               });
-}
-
-void Agent::read_packet_events() {
-    packet_->table().read_events([this](const packet_flow_end& end) { on_packet_flow_end(end); },
-                                 [this](const packet_hello_piece& piece) { second_hellos_->take(piece); });
-}
-
-flow_end Agent::judge_second_hello(Flow& flow, flow_end trouble) {
-    flow.judge(*shared_.policy.load());
-    flow_end end = flow.allowed() ? FLOW_END_live : trouble == FLOW_END_live ? FLOW_END_denied : trouble;
-    if (flow.needs_evidence()) end = check_name_by_what_is_known(resolver_, flow);
-    if (flow.outcome.log) log_verdict(log_, flow, end);
-    return end;
-}
-
-void Agent::read_packet_events_regularly() {
-    read_packet_events();
-    second_hellos_->end_late();
-    packet_timer_.expires_after(packet_events_interval);
-    packet_timer_.async_wait([this](boost::system::error_code error) {
-        if (!error) read_packet_events_regularly();
-    });
-}
-
-void Agent::on_packet_flow_end(const packet_flow_end& end) {
-    if (end.end == FLOW_END_idle_timeout || end.end == FLOW_END_half_close_timeout)
-        packet_->table().reset(end);
-    const flow_record flow = packet_->table().record(end);
-    packet_totals_.bytes_up += flow.up.bytes;
-    packet_totals_.bytes_down += flow.down.bytes;
-    const flow_end why =
-        policy_reload_.why_ended(flow.id, second_hellos_->why_ended(flow.id, static_cast<flow_end>(end.end)));
-    packet_totals_.ends[why]++;
-    if (end.flow.is_logged) log_packet_end(log_, flow, why);
-}
-
-void Agent::watch_interfaces() {
-    interface_changes_->async_wait(asio::posix::stream_descriptor::wait_read,
-                                   [this](boost::system::error_code error) {
-                                       if (error) return;
-                                       packet_->table().attach_new();
-                                       watch_interfaces();
-                                   });
 }
 
 void Agent::watch_dns() {
@@ -460,7 +386,7 @@ void Agent::write_record() {
     record_.names_asked = names.questions;
     record_.names_failed = names.failures;
     record_.names_overheard = names.overheard;
-    add_totals(packet_totals_);
+    if (packet_events_) add_totals(packet_events_->totals());
     for (const auto& worker : workers_)
         add_totals(worker->totals());
     std::strncpy(record_.version, options_.version.c_str(), sizeof record_.version - 1);

@@ -15,6 +15,9 @@ namespace {
 // At once; each has room for the longest hello.
 constexpr std::size_t waiting_max = 1024;
 
+// Ends that are not read: the ring buffer was full.
+constexpr std::size_t refused_max = 1 << 16;
+
 // As far as it is known of a flow that no agent has.
 Flow flow_of(const flow_record& record, Opening opening) {
     Flow flow;
@@ -86,7 +89,7 @@ void SecondHellos::judge(const Waiting& waiting, Opening opening, const packet_h
     flow_end end = judge_(flow, trouble);
     if (end == FLOW_END_live && last != nullptr) return packet_.pass(flow, *last, waiting.seq, waiting.bytes);
     if (end == FLOW_END_live) end = trouble;  // half a hello, which the policy lets pass: half is no hello
-    if (packet_.refuse(flow, waiting.slot)) refused_[flow.id] = end;
+    if (packet_.refuse(flow, waiting.slot) && refused_.size() < refused_max) refused_[flow.id] = end;
 }
 
 void SecondHellos::end_late() {
