@@ -133,11 +133,12 @@ bool RecordedFacts::read_text(std::string_view text) {
 
 bool RecordedFacts::read_field(std::string_view key, std::string_view value) {
     if (key == "alpn") {
-        do {
+        for (bool goes_on = true; goes_on;) {
+            goes_on = value.contains(',');  // the last may be empty
             auto protocol = unescaped(take(value, ','));
             if (!protocol) return false;
             alpn_.push_back(std::move(*protocol));
-        } while (!value.empty());
+        }
         return true;
     }
     auto text = unescaped(value);
