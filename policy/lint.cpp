@@ -34,13 +34,20 @@ constexpr std::initializer_list<Protocol> with_names{
     Protocol::tls,        Protocol::smtp,         Protocol::imap, Protocol::pop3,
     Protocol::postgresql, Protocol::server_first, Protocol::http};
 
+// A silent client's server is dialled for such a rule, whichever decides when the name is there.
+bool reaches_for_servers(const Rule& rule) {
+    return std::ranges::any_of(rule.when.protocols,
+                               [](Protocol p) { return p == Protocol::server_first || may_start_tls(p); });
+}
+
 constexpr std::initializer_list<Protocol> with_malformed{Protocol::tls,       Protocol::http, Protocol::ssh,
                                                          Protocol::smtp,      Protocol::imap, Protocol::pop3,
                                                          Protocol::postgresql};
 
 class Linter {
   public:
-    explicit Linter(const Policy& policy) : policy_(policy) {}
+    Linter(const Policy& policy, bool is_asked_by_name)
+        : policy_(policy), is_asked_by_name_(is_asked_by_name) {}
 
     std::vector<Warning> run() && {
         for (std::size_t i = 0; i < policy_.profiles().size(); ++i)
@@ -80,7 +87,7 @@ class Linter {
             warn(rule, "has style: alert, but its protocol: leaves TLS out; such flows get a reset");
         }
         const Conditions& when = rule.when;
-        if (when.needs_name() && leaves_out(rule, with_names)) {
+        if (when.needs_name() && !is_asked_by_name_ && leaves_out(rule, with_names)) {
             warn(rule,
                  "never matches: its protocol: leaves out all that carry a server name (TLS, HTTP, and what "
                  "may turn to TLS)");
@@ -126,7 +133,7 @@ class Linter {
         const Rule& earlier = *first->second.rule;
         if (&earlier == &rule) {
             warn(rule, "has " + quote(pattern.text()) + " twice");
-        } else if (has_names_only(first->second)) {
+        } else if (has_names_only(first->second) && !reaches_for_servers(rule)) {
             warn(rule, "has " + quote(pattern.text()) + ", which rule " + quote(earlier.name) + " (line " +
                            std::to_string(earlier.line) + ") has already decided");
         } else {
@@ -135,6 +142,7 @@ class Linter {
     }
 
     const Policy& policy_;
+    const bool is_asked_by_name_;
     std::vector<Warning> warnings_;
     const Rule* catch_all_ = nullptr;
     std::set<const Rule*> seen_;
@@ -144,8 +152,8 @@ class Linter {
 
 }  // namespace
 
-std::vector<Warning> lint(const Policy& policy) {
-    return Linter(policy).run();
+std::vector<Warning> lint(const Policy& policy, bool is_asked_by_name) {
+    return Linter(policy, is_asked_by_name).run();
 }
 
 }  // namespace sluice::policy

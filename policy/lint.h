@@ -15,6 +15,7 @@ struct Warning {
 };
 
 // Profiles that nobody uses; then the rest, in the order of the rules and of the rows that they use.
-std::vector<Warning> lint(const Policy& policy);
+// `is_asked_by_name`: the gateway has clients who ask it for a server by name, whatever they speak then.
+std::vector<Warning> lint(const Policy& policy, bool is_asked_by_name = false);
 
 }  // namespace sluice::policy

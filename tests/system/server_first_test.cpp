@@ -1,6 +1,8 @@
 // Protocols in which the server speaks first: never a hang, and no way around the rules on names.
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "tests/support/gateway.h"
 #include "tests/support/hello_builder.h"
 #include "tests/support/real_servers.h"
@@ -153,6 +155,25 @@ TEST(ServerFirst, ServerThatGoesWithoutAWordIsNotWaitedFor) {
     EXPECT_EQ(client.receive_to_end().end, StreamEnd::eof);
     client.close();
     EXPECT_LT(gateway.wait_for("end", source).number("total_ms"), sanitized() ? 3000u : 1500u);
+}
+
+TEST(ServerFirst, AClientThatHangsUpOnASilentServerIsHeard) {
+    const Lab lab;
+    std::atomic<bool> is_heard = false;
+    TcpServer server(lab.server(), 25, [&](TcpSocket& socket) {
+        socket.receive_to_end();
+        wait_until([&] { return is_heard.load(); });
+    });
+    Gateway gateway(lab, policy);
+    TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(25));
+    ASSERT_TRUE(wait_until([&] { return server.accepted() == 1; }));
+    client.shutdown_write();
+    const ProcessOptions in_client{.netns = &lab.client()};
+    EXPECT_TRUE(wait_until([&] {
+        return !run_process({"ss", "-Htn", "state", "fin-wait-1"}, in_client).out.contains(":25");
+    })) << "its FIN is not acknowledged";
+    EXPECT_LE(lab.client().tcp_counter("RetransSegs"), 1u) << "again and again";
+    is_heard = true;
 }
 
 class Finisher : public testing::TestWithParam<bool> {};

@@ -42,6 +42,25 @@ class Explain : public testing::Test {
     std::string path_ = testing::TempDir() + "explain_test-" + std::to_string(::getpid()) + ".yaml";
 };
 
+TEST_F(Explain, AServerThatIsNotDialledHasNoNameToBeAllowedBy) {
+    const std::vector<std::string> mail{"explain",       "--source",       "10.1.2.3",
+                                        "--destination", "203.0.113.1:25", "--server-name",
+                                        "a.example",     "--protocol",     "smtp"};
+    EXPECT_TRUE(run(mail).out.starts_with("decision     deny\n")) << run(mail).out;
+    write(std::string(policy_text) +
+          "    - {name: mail, protocol: smtp, server_name: 'exact:a.example', action: allow}\n");
+    EXPECT_TRUE(run(mail).out.starts_with("decision     allow\n")) << run(mail).out;
+}
+
+TEST_F(Explain, AClientOfTheProxyHasANameInAnyProtocol) {
+    std::vector<std::string> ssh{"explain",       "--source",         "10.1.2.3",
+                                 "--destination", "203.0.113.1:2222", "--server-name",
+                                 "a.example",     "--protocol",       "ssh"};
+    EXPECT_EQ(run(ssh).exit_code, 2);
+    ssh.insert(ssh.end(), {"--via", "connect"});
+    EXPECT_TRUE(run(ssh).out.starts_with("decision     allow\nrule         partners")) << run(ssh).out;
+}
+
 TEST_F(Explain, NamesTheDecidingRuleAndEachConditionThatHeld) {
     Result result = run({"explain", "--server-name", "WWW.Example.com.", "--source", "10.1.2.3",
                          "--destination", "203.0.113.1:443"});

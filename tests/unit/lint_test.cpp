@@ -62,6 +62,13 @@ TEST(Lint, AnUnescapedDotInARegexIsHardlyMeant) {
     }
 }
 
+// Without it the server of a silent client would not be dialled.
+TEST(Lint, AProtocolThatMayTurnToTlsIsNoRepetition) {
+    EXPECT_EQ(warnings("- {name: a, server_name: 'exact:a.com', action: allow}\n"
+                       "- {name: b, server_name: 'exact:a.com', protocol: smtp, action: allow}\n"),
+              "");
+}
+
 TEST(Lint, APatternThatIsAlreadyDecidedIsShadowed) {
     EXPECT_EQ(warnings("- {name: a, server_name: 'exact:a.com', action: deny}\n"
                        "- {name: b, server_name: 'exact:A.com.', action: allow}\n"),

@@ -121,9 +121,9 @@ asio::awaitable<flow_end> reach(Worker& worker, Flow& flow, Socket& downstream, 
                                 Patience& patience, std::span<const policy::IpAddress> addresses) {
     flow_end end = FLOW_END_proxy_destination_refused;
     for (const policy::IpAddress& address : addresses.first(std::min(addresses.size(), addresses_max))) {
-        if (is_off_limits(address)) continue;
         flow.destination.address = address;
         flow.dialled = flow.destination;
+        if (is_off_limits(address)) continue;
         const auto early = worker.judge_early(flow, true);
         if (early == policy::Action::deny) {
             end = FLOW_END_denied;
@@ -152,6 +152,7 @@ asio::awaitable<flow_end> admit_proxied(Worker& worker, Flow& flow, Socket& down
     if (!asked) co_return asked.error();
     proxied.asked_name = asked->name;
     flow.destination.port = asked->port;
+    flow.dialled = flow.destination;
     std::vector<policy::IpAddress> addresses;
     if (asked->address) addresses.push_back(*asked->address);
     flow_end end = FLOW_END_live;

@@ -34,7 +34,8 @@ bool has_bytes(const Socket& socket) {
     return ::recv(socket.native(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
-asio::awaitable<Speaker> first_to_speak(Socket& downstream, Socket& upstream, Patience& patience) {
+asio::awaitable<Speaker> first_to_speak(Worker& worker, const Flow& flow, Socket& downstream,
+                                        Socket& upstream, Patience& patience) {
     for (;;) {
         downstream.readable = upstream.readable = false;  // the next edges are about what these looks miss
         if (has_bytes(downstream)) co_return Speaker::client;
@@ -45,7 +46,8 @@ asio::awaitable<Speaker> first_to_speak(Socket& downstream, Socket& upstream, Pa
             continue;
         }
         // A client that finished before it said anything has nothing to be judged by: only the server can
-        // speak, and may wait to hear just that.
+        // speak, and may wait to hear just that. Its FIN is acknowledged to it: it would send it for ever.
+        worker.release(flow);
         ::shutdown(upstream.native(), SHUT_WR);
         co_await patience.readable_or_failed(upstream, downstream);
     }
@@ -83,7 +85,7 @@ asio::awaitable<flow_end> race_to_speak(Worker& worker, Flow& flow, Socket& down
                                         Patience& patience) {
     flow.state = FLOW_STATE_waiting;
     patience.last_until(Clock::now() + worker.config().idle_timeout);
-    const Speaker first = co_await first_to_speak(downstream, upstream, patience);
+    const Speaker first = co_await first_to_speak(worker, flow, downstream, upstream, patience);
     if (first == Speaker::nobody) co_return patience.ended() ? patience.ended_by() : FLOW_END_idle_timeout;
     OpeningPtr opening;
     if (first == Speaker::server)

@@ -51,7 +51,7 @@ int check(const CheckOptions& options) {
         warnings.push_back(warning);
         fmt::print(stderr, "{}\n", warning);
     }
-    for (const policy::Warning& warning : policy::lint(*config.policy)) {
+    for (const policy::Warning& warning : policy::lint(*config.policy, !config.proxy.listen.empty())) {
         warnings.push_back(fmt::format("{}:{}:{}: warning: {}", options.file, warning.line, warning.column,
                                        warning.message));
         fmt::print(stderr, "{}\n", warnings.back());

@@ -112,7 +112,7 @@ policy::Protocol read_protocol(const std::string& word) {
 void read_silence(const ExplainOptions& options, Facts& facts) {
     const bool by_greeting_only = policy::is_told_by_greeting(facts.protocol) &&
                                   facts.protocol != policy::Protocol::ssh &&
-                                  facts.protocol != policy::Protocol::smtp;
+                                  (facts.protocol != policy::Protocol::smtp || facts.has_started_tls);
     facts.client_was_silent = options.server_spoke_first || by_greeting_only ||
                               !options.ssh_server_version.empty() ||
                               facts.protocol == policy::Protocol::server_first;
@@ -157,7 +157,8 @@ Question read_question(const ExplainOptions& options) {
     }
     const bool can_have_name =
         facts.protocol == policy::Protocol::tls || facts.protocol == policy::Protocol::http ||
-        facts.protocol == policy::Protocol::malformed || policy::may_start_tls(facts.protocol);
+        facts.protocol == policy::Protocol::malformed || policy::may_start_tls(facts.protocol) ||
+        facts.via != policy::Via::captured;  // the name that the proxy's client asked for
     if (!options.server_name.empty() && !can_have_name) {
         throw UsageError("--server-name: expected with a --protocol that carries one, not " +
                          options.protocol);
@@ -270,26 +271,30 @@ std::string_view why_not_captured(const datapath::CaptureConfig& capture, const 
     return {};
 }
 
-std::string_view what_silence_leads_to(const policy::Policy& policy, Facts facts) {
-    if (!facts.client_was_silent) return {};
-    facts.protocol = policy::Protocol::server_first;
-    facts.has_started_tls = false;
-    facts.server_name = {};
-    facts.to_come = policy::ToCome::greeting;
-    return policy::prospect(policy, facts).may_allow
-               ? "the server is dialled, since its greeting may be allowed, and judged by that"
-               : "denied before any greeting: the server is not dialled";
+// What is known before the greeting; if that is denied, there is nothing else to judge.
+void await_greeting(const policy::Policy& policy, Question& question) {
+    if (!question.facts.client_was_silent) return;
+    Facts known = question.facts;
+    known.protocol = policy::Protocol::server_first;
+    known.has_started_tls = false;
+    known.server_name = known.asked_name;
+    known.to_come = policy::ToCome::greeting;
+    question.dial_note = "the server is dialled, since its greeting may be allowed, and judged by that";
+    if (policy::prospect(policy, known).may_allow) return;
+    question.dial_note = "denied before any greeting: the server is not dialled, and no name is heard";
+    question.facts = known;
 }
 
 int run(const ExplainOptions& options) {
     try {
         Question question = read_question(options);
         question.facts.server_name = question.server_name;
+        if (question.facts.via != policy::Via::captured) question.facts.asked_name = question.server_name;
         agent::Config config = agent::read_config(options.file);
         for (const std::string& warning : config.list_warnings)
             fmt::print(stderr, "{}\n", warning);
         question.capture_note = why_not_captured(config.capture, question.facts);
-        question.dial_note = what_silence_leads_to(*config.policy, question.facts);
+        await_greeting(*config.policy, question);
         Explanation explanation = policy::explain(*config.policy, question.facts);
         options.json ? print_json(explanation, question) : print_text(explanation, question);
         return 0;

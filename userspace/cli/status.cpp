@@ -29,8 +29,8 @@ std::string_view capture_state(bool running) {
         if (!datapath::capture_is_installed())
             return running ? "no rules of sluice here" : "none: traffic is forwarded";
         return running ? "rules installed"
-                       : "rules installed and no agent: captured traffic is BLOCKED (undo: nft delete table "
-                         "inet sluice)";
+                       : "rules installed and no agent: captured traffic is BLOCKED (sluice run serves it, "
+                         "sluice remove lets it pass)";
     } catch (const datapath::CaptureError&) {
         return "unknown: needs CAP_NET_ADMIN to see";
     }
@@ -73,7 +73,7 @@ void print_json(const agent_record& agent, bool running) {
 
 void print_text(const agent_record& agent, bool running) {
     const auto line = [](std::string_view what, const std::string& value) {
-        fmt::print("{:<24}{}\n", what, value);
+        fmt::print("{:<29}{}\n", what, value);
     };
     if (running) {
         line("agent", fmt::format("running, pid {}, version {}, up {}", agent.pid, agent.version,
