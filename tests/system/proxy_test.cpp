@@ -128,7 +128,9 @@ TEST(Proxy, ADeniedNameIsRefusedInTheClientsLanguageAndTheServerNeverHearsOfIt) 
     TcpServer server(lab.server(), 443, TcpServer::swallow);
     ProxyGateway gateway(lab);
     const Received connect = ask(lab, connect_to("denied.example:443"));
-    EXPECT_EQ(connect.bytes, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    EXPECT_EQ(connect.bytes,
+              "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 52\r\n"
+              "Connection: close\r\n\r\nsluice: the gateway's policy does not let this pass\n");
     EXPECT_EQ(connect.end, StreamEnd::eof);
     EXPECT_EQ(ask(lab, socks_to("denied.example", 443)).bytes, "\5\0"s + "\5\2\0\1\0\0\0\0\0\0"s);
     const JsonRecord end = gateway->wait_for("end");

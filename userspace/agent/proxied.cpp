@@ -32,6 +32,21 @@ std::string_view reason_phrase(std::uint16_t status) {
     }
 }
 
+// For whoever looks at what a browser or curl shows.
+std::string_view explanation(std::uint16_t status) {
+    switch (status) {
+        case 403:
+            return "sluice: the gateway's policy does not let this pass\n";
+        case 405:
+            return "sluice: this proxy takes CONNECT only, as for https://\n";
+        case 502:
+        case 504:
+            return "sluice: the server cannot be reached\n";
+        default:
+            return "sluice: refused\n";
+    }
+}
+
 std::uint16_t http_status(flow_end why) {
     switch (why) {
         case FLOW_END_denied:
@@ -72,8 +87,10 @@ SocksReply socks_reply(flow_end why) {
 std::string proxy_refusal(const Proxied& proxied, flow_end why) {
     if (proxied.via == policy::Via::connect) {
         const std::uint16_t status = proxied.why_not != 0 ? proxied.why_not : http_status(why);
+        const std::string_view body = explanation(status);
         return "HTTP/1.1 " + std::string(reason_phrase(status)) +
-               "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+               "\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
+               "\r\nConnection: close\r\n\r\n" + std::string(body);
     }
     if (proxied.via != policy::Via::socks5) return {};
     if (proxied.why_not == no_acceptable_method) return std::string(socks_method(false));
