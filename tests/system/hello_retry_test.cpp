@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <optional>
 
 #include "tests/support/gateway.h"
 #include "tests/support/hello_builder.h"
@@ -168,39 +169,51 @@ TEST(HelloRetry, SilenceAfterTheRequestEndsAtTheDeadline) {
 // until the agent has judged it.
 class PacketHelloRetry : public testing::Test {
   protected:
-    PacketHelloRetry() {
-        // The group that the server wants: it does not ask again.
+    PacketHelloRetry() { meet(); }
+
+    // With the group that the server wants, so that it does not ask again. On a busy machine it may take more
+    // than once until the server has answered soon enough to be known as near.
+    void meet() {
         EXPECT_TRUE(wait_until([this] {
             const std::uint64_t before = sockets_connected();
             ask("P-256");
-            ++meetings_;
+            hellos_ += 1;
             return sockets_connected() == before;
         }));
-        sockets_ = sockets_connected();
     }
-
     std::uint64_t sockets_connected() const { return lab_.gateway().tcp_counter("ActiveOpens"); }
     std::uint64_t retransmitted() const { return lab_.client().tcp_counter("RetransSegs"); }
     Finished ask(const std::string& groups) {
         return run_openssl_client(lab_.client(), "allowed.example", server_.certificate(),
                                   {"-tls1_3", "-groups", groups});
     }
-    // A client that has been asked for its second hello.
+    // A client without a socket upstream that has been asked for its second hello.
     TcpSocket asked_again() {
-        TcpSocket client = TcpSocket::connect(lab_.client(), Lab::server_v4(443));
-        client.send(allowed_);
-        const std::string header = client.receive_exactly(5);
-        const std::string retry = client.receive_exactly(static_cast<unsigned char>(header[4]));
-        EXPECT_EQ(retry.substr(6, 4), "\xcf\x21\xad\x74") << "the server did not ask again";
-        EXPECT_EQ(sockets_connected(), sockets_);
-        return client;
+        std::optional<TcpSocket> client;
+        EXPECT_TRUE(wait_until([&] {
+            const std::uint64_t before = sockets_connected();
+            client.emplace(TcpSocket::connect(lab_.client(), Lab::server_v4(443)));
+            client->send(allowed_);
+            hellos_ += 1;
+            const std::string header = client->receive_exactly(5);
+            const std::string retry = client->receive_exactly(static_cast<unsigned char>(header[4]));
+            EXPECT_EQ(retry.substr(6, 4), "\xcf\x21\xad\x74") << "the server did not ask again";
+            if (sockets_connected() == before) return true;
+            meet();
+            return false;
+        }));
+        return std::move(*client);
     }
     void expect_refused(TcpSocket& client) {
         EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
         const JsonRecord end = gateway_.wait_for("end", client.local());
         EXPECT_EQ(end.text("end"), "denied") << end;
         EXPECT_EQ(end.text("server_name"), "denied.example") << end;
-        EXPECT_EQ(end.text("mode"), "packet") << end;
+        expect_no_more_hellos();
+    }
+    void expect_no_more_hellos() {
+        EXPECT_TRUE(wait_until([&] { return server_.hellos_received() >= hellos_; }));
+        EXPECT_EQ(server_.hellos_received(), hellos_);
     }
 
     const Lab lab_;
@@ -208,37 +221,39 @@ class PacketHelloRetry : public testing::Test {
     const std::string denied_ = real_hello(lab_, "denied.example", "P-256");
     const RetryingServer server_{lab_};
     Gateway gateway_{lab_, std::string("limits: {workers: 1}\n") + policy};
-    std::size_t meetings_ = 0;
-    std::uint64_t sockets_ = 0;
+    std::size_t hellos_ = 0;  // that the server should have heard
 };
 
 TEST_F(PacketHelloRetry, AnHonestClientIsServedAndNeedNotRepeatItself) {
-    const std::uint64_t retransmitted_before = retransmitted();
-    const Finished client = ask("X25519:P-256");
-    EXPECT_NE(client.out.find("HTTP/1.0 200"), std::string::npos) << client.out << client.err;
-    EXPECT_EQ(sockets_connected(), sockets_) << "the socketless way was not taken";
-    EXPECT_EQ(retransmitted(), retransmitted_before);
-    EXPECT_TRUE(wait_until([&] { return gateway_.count_lines("verdict") == meetings_ + 2; }))
+    EXPECT_TRUE(wait_until([this] {
+        const std::uint64_t sockets_before = sockets_connected();
+        const std::uint64_t retransmitted_before = retransmitted();
+        const Finished client = ask("X25519:P-256");
+        hellos_ += 2;
+        EXPECT_NE(client.out.find("HTTP/1.0 200"), std::string::npos) << client.out << client.err;
+        if (sockets_connected() == sockets_before && retransmitted() == retransmitted_before) return true;
+        meet();
+        return false;
+    }));
+    expect_no_more_hellos();
+    EXPECT_TRUE(wait_until([&] { return gateway_.count_lines("verdict") == hellos_; }))
         << "each hello is judged";
     EXPECT_EQ(gateway_.log_lines("verdict").back().text("server_name"), "allowed.example");
 }
 
 TEST_F(PacketHelloRetry, AnotherNameIsRefusedAndNeverReachesTheServer) {
-    const std::size_t hellos_before = server_.hellos_received();
     TcpSocket client = asked_again();
     client.send(denied_);
     expect_refused(client);
-    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
 }
 
 TEST_F(PacketHelloRetry, AnotherNameBeforeTheServerHasAskedIsRefusedToo) {
-    const std::size_t hellos_before = server_.hellos_received();
     TcpSocket client = TcpSocket::connect(lab_.client(), Lab::server_v4(443));
     client.send(allowed_);
+    hellos_ += 1;
     gateway_.wait_for("verdict", client.local());
     client.send(denied_);
     expect_refused(client);
-    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
 }
 
 TEST_F(PacketHelloRetry, AnotherNameThatIsToBeVerifiedNeedsItsEvidence) {
@@ -248,12 +263,11 @@ TEST_F(PacketHelloRetry, AnotherNameThatIsToBeVerifiedNeedsItsEvidence) {
         "server_name: 'exact:denied.example', action: allow, verify: enforce}]\n");
     gateway_.reload();
     gateway_.wait_for("reload");
-    const std::size_t hellos_before = server_.hellos_received();
     TcpSocket client = asked_again();
     client.send(denied_);
     EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
     EXPECT_EQ(gateway_.wait_for("end", client.local()).text("end"), "name_unresolved");
-    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
+    expect_no_more_hellos();
 }
 
 TEST_F(PacketHelloRetry, WhatIsNoHelloIsRefused) {
@@ -264,14 +278,13 @@ TEST_F(PacketHelloRetry, WhatIsNoHelloIsRefused) {
 }
 
 TEST_F(PacketHelloRetry, WhileTheAgentIsDeadItWaitsAndTheNextOneJudges) {
-    const std::size_t hellos_before = server_.hellos_received();
     TcpSocket client = asked_again();
+    const std::uint64_t retransmitted_before = retransmitted();
     gateway_.kill();
     client.send(denied_);
-    EXPECT_TRUE(wait_until([&] { return retransmitted() > 0; }));
+    EXPECT_TRUE(wait_until([&] { return retransmitted() > retransmitted_before; }));
     gateway_.start();
     expect_refused(client);
-    EXPECT_EQ(server_.hellos_received(), hellos_before + 1);
 }
 
 }  // namespace
