@@ -214,14 +214,19 @@ int packet_kill(struct packet_slot_request* request) {
     return 0;
 }
 
-/* The agent has judged the second hello: from here on the client's payload passes. 0: it waited for that. */
+/* The agent has judged the second hello, and guards it: from here on the client's payload passes. 0: it
+ * waited for that. */
 SEC("syscall")
 int packet_pass(struct packet_slot_request* request) {
     struct packet_flow* const flow = packet_flow_at(request->slot);
     if (!flow || flow->state != PACKET_SLOT_live) return 1;
     struct packet_tuple key = flow->up;
     struct packet_route* const up = bpf_map_lookup_elem(&packet_routes, &key);
-    if (!up || !(up->flags & PACKET_ROUTE_JUDGED)) return 1;
+    struct packet_route* const down = up ? packet_other_route(up) : NULL;
+    if (!up || !down || !(up->flags & PACKET_ROUTE_JUDGED)) return 1;
+    /* In this order: nothing unguarded gets past. */
+    __sync_fetch_and_or(&down->flags, PACKET_ROUTE_GUARDED);
+    __sync_fetch_and_or(&up->flags, PACKET_ROUTE_GUARDED);
     __sync_fetch_and_and(&up->flags, ~PACKET_ROUTE_JUDGED);
     return 0;
 }

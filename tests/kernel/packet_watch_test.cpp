@@ -63,11 +63,11 @@ class PacketWatch : public testing::Test {
         });
         return all;
     }
-    bool pass(std::uint64_t id = 7) {
+    bool pass(const std::string& hello, std::uint64_t id = 7) {
         datapath::PacketFlow about;
         about.id = id;
         about.server_name = "second.example";
-        return lab_.splice().pass(slot_, about);
+        return lab_.splice().pass(slot_, about, client_next, hello);
     }
 
     static constexpr std::uint32_t client_next = 1000;  // what the client says behind its first hello
@@ -80,7 +80,7 @@ TEST_F(PacketWatch, AfterAServerHelloAllPasses) {
     EXPECT_EQ(server_says(server_hello(false)), TC_ACT_REDIRECT);
     EXPECT_EQ(client_says("finished"), TC_ACT_REDIRECT);
     EXPECT_EQ(copied(), "");
-    EXPECT_FALSE(pass()) << "nothing waits";
+    EXPECT_FALSE(pass("finished")) << "nothing waits";
 }
 
 TEST_F(PacketWatch, AServerHelloMayComeInPiecesAndAgain) {
@@ -104,7 +104,7 @@ TEST_F(PacketWatch, AHelloRetryRequestMayComeInPieces) {
 
 TEST_F(PacketWatch, AfterAHelloRetryRequestTheSecondHelloWaitsForTheAgent) {
     EXPECT_EQ(server_says(server_hello(true)), TC_ACT_REDIRECT);
-    const std::string hello = std::string(3000, 'h') + "end";
+    const std::string hello = std::string(2040, 'h') + "end";
     EXPECT_EQ(client_says(hello), TC_ACT_SHOT);
     EXPECT_EQ(client_says(""), TC_ACT_REDIRECT) << "an acknowledgement says nothing";
     EXPECT_EQ(copied(), hello);
@@ -112,11 +112,26 @@ TEST_F(PacketWatch, AfterAHelloRetryRequestTheSecondHelloWaitsForTheAgent) {
     ASSERT_TRUE(waiting);
     EXPECT_EQ(waiting->seq, client_next);
     EXPECT_STREQ(waiting->flow.server_name, "first.example");
-    EXPECT_FALSE(pass(8)) << "another flow";
-    EXPECT_TRUE(pass());
+    EXPECT_FALSE(pass(hello, 8)) << "another flow";
+    EXPECT_FALSE(pass(hello + hello)) << "more than can be guarded";
+    EXPECT_TRUE(pass(hello));
     EXPECT_EQ(client_says(hello), TC_ACT_REDIRECT);
     EXPECT_EQ(copied(), "");
     EXPECT_STREQ(lab_.listed(7).server_name, "second.example");
+}
+
+TEST_F(PacketWatch, NothingElsePassesInPlaceOfTheSecondHelloThatWasJudged) {
+    EXPECT_EQ(server_says(server_hello(true)), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("second hello"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "second hello");
+    EXPECT_TRUE(pass("second hello"));
+    Segment other;
+    other.tuple = lab_.up(flow_).arrives;
+    other.seq = client_next;
+    other.payload = "another one!, and more";
+    const Ran ran = run_ingress(lab_, frame_of(other));
+    EXPECT_EQ(ran.action, TC_ACT_REDIRECT);
+    EXPECT_EQ(parse_frame(ran.frame).payload, "second hello, and more");
 }
 
 TEST_F(PacketWatch, ASecondHelloThatIsRefusedEndsTheFlow) {
@@ -125,7 +140,7 @@ TEST_F(PacketWatch, ASecondHelloThatIsRefusedEndsTheFlow) {
     EXPECT_EQ(copied(), "second hello");
     EXPECT_FALSE(lab_.refuse(slot_, 8)) << "another flow";
     EXPECT_TRUE(lab_.refuse(slot_, 7));
-    EXPECT_FALSE(pass());
+    EXPECT_FALSE(pass("second hello"));
     EXPECT_NE(client_says("second hello"), TC_ACT_REDIRECT);
 }
 

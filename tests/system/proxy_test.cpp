@@ -191,15 +191,31 @@ TEST(Proxy, AnAddressIsNotDialledBeforeTheNameInTheHelloHasBeenJudged) {
 TEST(Proxy, TheGatewayItselfIsNoDestination) {
     const Lab lab;
     TcpServer inward(lab.gateway(), 22, TcpServer::echo);
+    lab.gateway().ip("route add local fd00:99::/64 dev lo\nroute add local 10.99.0.0/16 dev lo\n");
     ProxyGateway gateway(lab, "policy: {default: allow}\n");
     for (const char* target :
          {"127.0.0.1:22", "127.8.8.8:22", "10.10.1.1:22", "10.10.2.1:22", "[::1]:22", "[fd00:2::1]:22",
           "0.0.0.0:22", "[::]:22", "169.254.169.254:80", "[fe80::1]:22", "224.0.0.1:22", "255.255.255.255:22",
-          "[::ffff:127.0.0.1]:22", "[::127.0.0.1]:22", "localhost:22", "inward.example:22"}) {
+          "[::ffff:127.0.0.1]:22", "[::127.0.0.1]:22", "localhost:22", "inward.example:22", "[fd00:99::5]:22",
+          "10.99.0.5:22"}) {
         EXPECT_EQ(status_of(ask(lab, connect_to(target))), "HTTP/1.1 403 Forbidden") << target;
     }
     EXPECT_EQ(inward.accepted(), 0u);
     EXPECT_EQ(gateway->wait_for("end").text("end"), "proxy_destination_refused");
+}
+
+// More at once than one client has places for.
+TEST(Proxy, ABurstOfNamesIsLookedUpInTurn) {
+    const Lab lab;
+    TcpServer server(lab.server(), 443, TcpServer::echo);
+    ProxyGateway gateway(lab, "policy: {default: allow}\n");
+    std::vector<TcpSocket> clients;
+    for (int i = 0; i < 40; ++i) {
+        clients.push_back(TcpSocket::connect(lab.client(), endpoint("10.10.1.1:3128")));
+        clients.back().send(connect_to("allowed.example:443"));
+    }
+    for (TcpSocket& client : clients)
+        EXPECT_EQ(client.receive_exactly(12), "HTTP/1.1 200");
 }
 
 TEST(Proxy, OnlyThoseWhoAreNamedAreServed) {

@@ -53,6 +53,8 @@ TEST(HttpRequest, WhatServersReadDifferentlyIsMalformed) {
              std::string_view("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
              std::string_view("GET / HTTP/1.1\r\nHost: a.example:http\r\n\r\n"),
              std::string_view("GET / HTTP/1.1\r\nHost: a.example\0.b.example\r\n\r\n", 48),
+             std::string_view("GET / HTTP/1.1\r\nX: a\rHost: b.example\r\nHost: a.example\r\n\r\n"),
+             std::string_view("GET /\rHost: b.example HTTP/1.1\r\nHost: a.example\r\n\r\n"),
              std::string_view("GET /\r\nHost: a.example\r\n\r\n"),
              std::string_view("GET / \r\n\r\n"),
          }) {

@@ -78,6 +78,8 @@ std::string_view read_fields(std::string_view text, std::optional<std::string_vi
         if (colon == line->npos || colon == 0) return "line without a field name in the request's head";
         const std::string_view name = line->substr(0, colon);
         if (line->find('\0') != line->npos) return "zero byte in the request's head";
+        // A line's end to some servers (RFC 9112 2.2).
+        if (line->find('\r') != line->npos) return "carriage return within a line of the request's head";
         if (name.find_first_of(" \t\r") != name.npos) return "space in a field name of the request's head";
         if (!is_host_field(name)) continue;
         if (host) return "two Host fields";
@@ -97,7 +99,7 @@ HttpRequest parse_http_request(std::span<const std::uint8_t> bytes) {
     const std::size_t target_end = request_line->rfind(' ');
     if (method_end == request_line->npos || target_end <= method_end ||
         !request_line->substr(target_end + 1).starts_with("HTTP/") ||
-        request_line->find('\0') != request_line->npos) {
+        request_line->find('\0') != request_line->npos || request_line->find('\r') != request_line->npos) {
         return malformed("request line without a version");
     }
     std::optional<std::string_view> field;

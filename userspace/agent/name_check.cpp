@@ -6,8 +6,8 @@
 #include <string>
 #include <utility>
 
-#include "userspace/agent/listener.h"
 #include "userspace/agent/worker.h"
+#include "userspace/datapath/routing.h"
 #include "userspace/names/resolver.h"
 
 namespace sluice::agent {
@@ -75,7 +75,7 @@ flow_end pin(Worker& worker, Flow& flow, const std::vector<policy::IpAddress>& a
     const auto policy = worker.policy();
     std::optional<policy::Verdict> denial;
     for (const policy::IpAddress& address : addresses) {
-        if (is_own_address(address)) continue;
+        if (datapath::is_routed_here(address)) continue;
         policy::Facts facts = flow.facts();
         facts.destination.address = address;
         const policy::Verdict there = policy->judge(facts);

@@ -17,6 +17,9 @@
 namespace sluice::agent {
 namespace {
 
+// How soon after the last look a place is looked for again.
+constexpr std::chrono::milliseconds place_interval{20};
+
 // How many go on, in all and for whom. Never destroyed: a thread may outlive main().
 class Places {
   public:
@@ -92,13 +95,19 @@ bool start(const std::shared_ptr<Lookup>& lookup) {
 }  // namespace
 
 asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(
-    std::string name, Reactor& reactor, Socket& downstream, Patience& patience, policy::IpAddress client) {
+    std::string name, Reactor& reactor, Socket& downstream, Patience& patience, policy::IpAddress client,
+    Clock::time_point until) {
     auto lookup = std::make_shared<Lookup>();
     lookup->name = std::move(name);
     lookup->client = client;
     lookup->done = datapath::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     Socket done(reactor, datapath::Fd(lookup->done ? ::dup(lookup->done.get()) : -1));
-    if (done.native() < 0 || !start(lookup)) co_return std::unexpected(FLOW_END_name_unresolved);
+    if (done.native() < 0) co_return std::unexpected(FLOW_END_name_unresolved);
+    while (!start(lookup) && Clock::now() < until && !patience.ended() && !downstream.failed) {
+        patience.last_until(std::min(until, Clock::now() + place_interval));
+        co_await patience.readable_or_failed(done, downstream);
+    }
+    patience.last_until(until);
     co_await patience.readable_or_failed(done, downstream);
     if (patience.ended()) co_return std::unexpected(patience.ended_by());
     if (downstream.failed) co_return std::unexpected(FLOW_END_client_gone);

@@ -19,8 +19,10 @@ inline constexpr unsigned lookups_max = 32;
 inline constexpr unsigned lookups_of_client_max = 8;
 
 // Not empty, in the order in which they should be tried. The error is name_unresolved, client_gone, or who
-// ended the patience. Nobody's wait is longer than the patience: a look-up that goes on is left to itself.
+// ended the patience. Who finds no place waits for one. Nobody waits longer than `until`: a look-up that goes
+// on is left to itself.
 asio::awaitable<std::expected<std::vector<policy::IpAddress>, flow_end>> look_up(
-    std::string name, Reactor& reactor, Socket& downstream, Patience& patience, policy::IpAddress client);
+    std::string name, Reactor& reactor, Socket& downstream, Patience& patience, policy::IpAddress client,
+    Clock::time_point until);
 
 }  // namespace sluice::agent

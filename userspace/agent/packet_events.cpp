@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "userspace/agent/flow_log.h"
@@ -21,7 +22,8 @@ PacketEvents::PacketEvents(asio::io_context& io, Shared& shared, WhyEnded why_en
       why_ended_(std::move(why_ended)),
       second_hellos_(
           *shared.packet,
-          {.hello_bytes_max = shared.config.hello_bytes_max, .hello_deadline = shared.config.hello_deadline},
+          {.hello_bytes_max = std::min<std::uint32_t>(shared.config.hello_bytes_max, PACKET_GUARD_BYTES_MAX),
+           .hello_deadline = shared.config.hello_deadline},
           [this](Flow& flow, flow_end trouble) { return judge_second_hello(flow, trouble); }),
       events_(io, ::dup(table_.events_fd())),
       interface_changes_(io, ::dup(table_.interfaces_fd())),

@@ -122,7 +122,7 @@ bool PacketMode::refuse(const Flow& flow, std::uint32_t slot) {
 void PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
                       std::span<const char> hello) {
     const std::string facts = facts_text(flow.facts());
-    if (!splice_.pass(last.slot, record_of(flow, facts))) return;
+    if (!splice_.pass(last.slot, record_of(flow, facts), seq, hello)) return;
     injector_.inject({.tuple = tuple_of(flow.source, flow.gateway_end()),
                       .seq = seq,
                       .ack = last.ack,

@@ -15,6 +15,7 @@
 #include "userspace/agent/socks_request.h"
 #include "userspace/agent/upstream.h"
 #include "userspace/agent/worker.h"
+#include "userspace/datapath/routing.h"
 
 namespace sluice::agent {
 namespace {
@@ -106,7 +107,7 @@ bool is_off_limits(const policy::IpAddress& address) {
         *policy::Cidr::parse("ff00::/8")};
     return std::ranges::any_of(off_limits,
                                [&](const policy::Cidr& range) { return range.contains(address); }) ||
-           is_own_address(address);
+           datapath::is_routed_here(address);
 }
 
 flow_end tell_success(Flow& flow, const Socket& downstream) {
@@ -160,9 +161,9 @@ asio::awaitable<flow_end> admit_proxied(Worker& worker, Flow& flow, Socket& down
         // Names that are denied are not looked up: a name server can be told things, too.
         if (worker.judge_early(flow, false) == policy::Action::deny) end = FLOW_END_denied;
         if (end == FLOW_END_live) {
-            patience.last_until(Clock::now() + worker.config().connect_timeout);
             auto found =
-                co_await look_up(asked->name, worker.reactor(), downstream, patience, flow.source.address);
+                co_await look_up(asked->name, worker.reactor(), downstream, patience, flow.source.address,
+                                 Clock::now() + worker.config().connect_timeout);
             if (!found) co_return found.error();
             addresses = std::move(*found);
         }

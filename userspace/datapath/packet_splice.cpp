@@ -179,9 +179,11 @@ std::optional<PacketWaiting> PacketSplice::waiting(std::uint32_t slot, std::uint
     return handles_->table.waiting(slot, id);
 }
 
-bool PacketSplice::pass(std::uint32_t slot, const PacketFlow& flow) {
+bool PacketSplice::pass(std::uint32_t slot, const PacketFlow& flow, std::uint32_t seq,
+                        std::span<const char> bytes) {
     const std::scoped_lock lock(handles_->inserting);  // so that a slot keeps its flow, or is free
-    if (!handles_->table.waiting(slot, flow.id)) return false;
+    if (!handles_->table.waiting(slot, flow.id) || !handles_->table.guard(slot, flow.id, seq, bytes))
+        return false;
     handles_->table.rename(slot, flow);
     return run_with_slot(bpf_program__fd(handles_->skeleton->progs.packet_pass), slot);
 }

@@ -78,8 +78,9 @@ class PacketSplice {
     // for a judgement.
     std::optional<PacketWaiting> waiting(std::uint32_t slot, std::uint64_t id) const;
     // When it has been judged and may pass: from here on the client's payload is forwarded, also what is
-    // injected. `flow`: with what it was judged by. False: as waiting().
-    bool pass(std::uint32_t slot, const PacketFlow& flow);
+    // injected, and until the server has acknowledged these bytes, nothing else in their place. `flow`: with
+    // what it was judged by; `seq`: of the first, as the client counts. False: as waiting(), or not now.
+    bool pass(std::uint32_t slot, const PacketFlow& flow, std::uint32_t seq, std::span<const char> bytes);
     // Ends it instead, as kill() below.
     bool refuse(std::uint32_t slot, const PacketFlow& flow);
 

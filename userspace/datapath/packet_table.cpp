@@ -244,6 +244,19 @@ void PacketTable::begin_guard(std::uint32_t slot, std::uint64_t id, const packet
     std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
 }
 
+bool PacketTable::guard(std::uint32_t slot, std::uint64_t id, std::uint32_t seq,
+                        std::span<const char> bytes) {
+    const std::uint64_t now_ns = monotonic_ns();
+    const auto up = find_route(flows_[slot].up);
+    if (!up || bytes.size() > PACKET_GUARD_BYTES_MAX || !guards_->is_free(slot, now_ns)) return false;
+    packet_guard& guard = guards_->begin(slot, id, bytes, now_ns);
+    guard.client_seq = seq;
+    guard.server_ack = seq + up->seq_delta + guard.bytes;
+    guard.server_seq = up->ack_start + up->ack_delta;
+    std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
+    return true;
+}
+
 std::expected<void, PacketRefusal> PacketTable::insert(const PacketFlow& flow, const PacketDirection& up,
                                                        const PacketDirection& down,
                                                        std::span<const char> first_bytes) {

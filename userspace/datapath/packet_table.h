@@ -46,6 +46,9 @@ class PacketTable {
     // What a second hello says, in place of the first.
     void rename(std::uint32_t slot, const PacketFlow& flow);
     std::optional<PacketWaiting> waiting(std::uint32_t slot, std::uint64_t id) const;
+    // Nothing else gets to the server in the place of these bytes, of which the first has this number as the
+    // client counts. False: too many, or the flow's guard is another's.
+    bool guard(std::uint32_t slot, std::uint64_t id, std::uint32_t seq, std::span<const char> bytes);
     packet_control& control() const { return control_[0]; }
     int map_fd(std::string_view name) const;  // -1: none
 

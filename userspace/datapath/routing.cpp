@@ -1,8 +1,11 @@
 #include "userspace/datapath/routing.h"
 
 #include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netlink/attr.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/route.h>
 #include <netlink/route/rule.h>
@@ -167,6 +170,33 @@ std::vector<RoutingRule> routing_rules() {
                          .ours = is_ours(rule)});
     });
     return rules;
+}
+
+bool is_routed_here(const policy::IpAddress& address) try {
+    const int bytes = address.is_v4() ? 4 : 16;
+    rtmsg question{};
+    question.rtm_family = address.is_v4() ? AF_INET : AF_INET6;
+    question.rtm_dst_len = static_cast<unsigned char>(bytes * 8);
+    const std::unique_ptr<nl_msg, Release<nl_msg, nlmsg_free>> message(
+        allocated(nlmsg_alloc_simple(RTM_GETROUTE, 0)));
+    if (nlmsg_append(message.get(), &question, sizeof question, NLMSG_ALIGNTO) != 0 ||
+        nla_put(message.get(), RTA_DST, bytes, address.bytes().data()) != 0)
+        return true;
+    const Socket socket = connect();
+    nl_socket_disable_auto_ack(socket.get());
+    if (nl_send_auto(socket.get(), message.get()) < 0) return true;
+    bool is_local = false;
+    const auto read = [](nl_msg* answer, void* out) {
+        const auto* header = nlmsg_hdr(answer);
+        if (header->nlmsg_type == RTM_NEWROUTE)
+            *static_cast<bool*>(out) = static_cast<const rtmsg*>(nlmsg_data(header))->rtm_type == RTN_LOCAL;
+        return static_cast<int>(NL_OK);
+    };
+    nl_socket_modify_cb(socket.get(), NL_CB_VALID, NL_CB_CUSTOM, read, &is_local);
+    // An error is an answer, too: there is no way to it.
+    return nl_recvmsgs_default(socket.get()) == 0 && is_local;
+} catch (const CaptureError&) {
+    return true;
 }
 
 }  // namespace sluice::datapath

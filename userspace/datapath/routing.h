@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "policy/address.h"
+
 namespace sluice::datapath {
 
 // /etc/iproute2/rt_protos names none with this number; `ip rule` shows it as "proto 115".
@@ -15,6 +17,10 @@ inline constexpr std::uint8_t routing_protocol = 115;
 
 // Throws CaptureError, also when somebody else's default route is in the table.
 void install_routing(std::uint32_t mark, std::uint32_t table);
+
+// Whether packets to this address stay on this host: an address of its own, or a local route. True also when
+// the kernel cannot be asked.
+bool is_routed_here(const policy::IpAddress& address);
 
 // Removes every rule that install_routing() ever made, and the route of its table.
 void remove_routing();
