@@ -33,6 +33,8 @@ TEST(StartTls, CommandsThatLeadThereAreToldFromThoseThatDoNot) {
     EXPECT_EQ(command(Protocol::smtp, "EHLO me.example\r\n").kind, Asks::harmless);
     EXPECT_EQ(command(Protocol::smtp, "MAIL FROM:<a@example.com>\r\n").kind, Asks::other);
     EXPECT_EQ(command(Protocol::smtp, "STARTTLS now\r\n").kind, Asks::other);
+    EXPECT_EQ(command(Protocol::smtp, "NOOP \rMAIL FROM:<a@example.com>\r\n").kind, Asks::other);
+    EXPECT_EQ(command(Protocol::smtp, "STARTTLS\r\r\n").kind, Asks::other);
     EXPECT_EQ(command(Protocol::imap, "a1 STARTTLS\r\n").kind, Asks::starts_tls);
     EXPECT_EQ(command(Protocol::imap, "a1 STARTTLS\r\n").tag, "a1");
     EXPECT_EQ(command(Protocol::imap, "a1 capability\r\n").kind, Asks::harmless);

@@ -58,6 +58,9 @@ Command read_request(std::string_view text) {
 Command read_line(Protocol protocol, std::string_view line) {
     using Kind = Command::Kind;
     Command command{.kind = Kind::other, .bytes = line.size(), .tag = {}};
+    // Within a line it ends one to some servers, and another command follows.
+    const std::size_t carriage_return = line.find('\r');
+    if (carriage_return != line.npos && carriage_return + 2 != line.size()) return command;
     std::string_view rest = line;
     if (protocol == Protocol::imap) command.tag = take_word(rest);
     const std::string_view word = take_word(rest);
