@@ -46,6 +46,14 @@ class Greeter {
     TcpServer server_;
 };
 
+// The gateway's only flow: connected, and nobody has said enough yet.
+bool waits_for_the_server(const Gateway& gateway) {
+    return wait_until([&] {
+        const auto flows = gateway.flows();
+        return flows.size() == 1 && flows[0].text("state") == "waiting";
+    });
+}
+
 TEST(Greeting, AllowedByWhatItSaysReachesTheClient) {
     const Lab lab;
     const std::string banner = "SSH-2.0-OpenSSH_9.2p1 \x1b[31m\x01\r\n";
@@ -109,10 +117,7 @@ TEST(Greeting, AClientThatSpeaksBeforeItIsWholeIsJudgedByItsOwnWords) {
     Gateway gateway(lab, policy);
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(4000));
     const policy::Endpoint source = client.local();
-    ASSERT_TRUE(wait_until([&] {
-        const auto flows = gateway.flows();
-        return flows.size() == 1 && flows[0].text("state") == "waiting";
-    }));
+    ASSERT_TRUE(waits_for_the_server(gateway));
     client.send(build_hello({.server_name = "denied.example"}));
     EXPECT_EQ(client.receive_to_end().bytes, "");
     EXPECT_EQ(server.heard()->bytes, "");
@@ -127,10 +132,7 @@ TEST(Greeting, AClientThatHangsUpMeanwhileEndsTheFlow) {
     Gateway gateway(lab, policy);
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(4000));
     const policy::Endpoint source = client.local();
-    ASSERT_TRUE(wait_until([&] {
-        const auto flows = gateway.flows();
-        return flows.size() == 1 && flows[0].text("state") == "waiting";
-    }));
+    ASSERT_TRUE(waits_for_the_server(gateway));
     client.reset();
     EXPECT_EQ(gateway.wait_for("end", source).text("end"), "client_gone");
     EXPECT_EQ(server.heard()->bytes, "");

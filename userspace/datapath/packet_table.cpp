@@ -233,13 +233,12 @@ int PacketTable::insert_route(std::uint32_t slot, PacketDirection direction, __u
     return bpf_map_update_elem(routes_, &direction.arrives, &route, BPF_NOEXIST) == 0 ? 0 : errno;
 }
 
-// From the numbers of the two directions.
+// `client_seq`: of the first byte, as the client counts.
 void PacketTable::begin_guard(std::uint32_t slot, std::uint64_t id, const packet_route& up,
-                              const packet_route& down, std::span<const char> first_bytes,
-                              std::uint64_t now_ns) {
-    packet_guard& guard = guards_->begin(slot, id, first_bytes, now_ns);
-    guard.client_seq = down.ack_start - up.seq_delta;
-    guard.server_ack = down.ack_start + guard.bytes;
+                              std::uint32_t client_seq, std::span<const char> bytes, std::uint64_t now_ns) {
+    packet_guard& guard = guards_->begin(slot, id, bytes, now_ns);
+    guard.client_seq = client_seq;
+    guard.server_ack = client_seq + up.seq_delta + guard.bytes;
     guard.server_seq = up.ack_start + up.ack_delta;
     std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
 }
@@ -249,11 +248,7 @@ bool PacketTable::guard(std::uint32_t slot, std::uint64_t id, std::uint32_t seq,
     const std::uint64_t now_ns = monotonic_ns();
     const auto up = find_route(flows_[slot].up);
     if (!up || bytes.size() > PACKET_GUARD_BYTES_MAX || !guards_->is_free(slot, now_ns)) return false;
-    packet_guard& guard = guards_->begin(slot, id, bytes, now_ns);
-    guard.client_seq = seq;
-    guard.server_ack = seq + up->seq_delta + guard.bytes;
-    guard.server_seq = up->ack_start + up->ack_delta;
-    std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
+    begin_guard(slot, id, *up, seq, bytes, now_ns);
     return true;
 }
 
@@ -265,7 +260,9 @@ std::expected<void, PacketRefusal> PacketTable::insert(const PacketFlow& flow, c
     if (!slot && !is_full()) return std::unexpected(PacketRefusal::unguarded);
     if (!slot) return std::unexpected(PacketRefusal::table_full);
     fill(*slot, flow, up.arrives, now_ns);
-    if (!first_bytes.empty()) begin_guard(*slot, flow.id, up.route, down.route, first_bytes, now_ns);
+    if (!first_bytes.empty()) {
+        begin_guard(*slot, flow.id, up.route, down.route.ack_start - up.route.seq_delta, first_bytes, now_ns);
+    }
     const __u32 flags = first_bytes.empty() ? 0 : PACKET_ROUTE_GUARDED;
     PacketDirection back = down;
     back.route.is_down = 1;
