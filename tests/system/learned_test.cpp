@@ -87,7 +87,7 @@ TEST(Learned, WhereSilenceIsDeniedNobodyHasLessTimeToSpeak) {
     gateway.reload();
     gateway.wait_for("reload");
     TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(25));
-    std::this_thread::sleep_for(200ms);
+    std::this_thread::sleep_for(200ms);  // a client that hesitates, not a wait
     client.send(build_hello({.server_name = "allowed.example"}));
     EXPECT_EQ(client.receive_exactly(16), banner);
     EXPECT_EQ(gateway.wait_for("verdict", client.local()).text("rule"), "good names");
