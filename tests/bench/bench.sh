@@ -152,19 +152,21 @@ report() {
 }
 
 main() {
-    local chosen=() round subject what
+    local chosen=() loads=() round subject what
     while [[ $# -gt 0 ]]; do
         case $1 in
             --json) json=true ;;
             --rounds) rounds=${2:?--rounds needs a number} && shift ;;
             --subject) chosen+=("${2:?--subject needs a name}") && shift ;;
-            *) fail "'$1' is not known; there are --json, --rounds N and --subject NAME" ;;
+            --load) loads+=("${2:?--load needs a name}") && shift ;;
+            *) fail "'$1' is not known; there are --json, --rounds N, --subject NAME and --load NAME" ;;
         esac
         shift
     done
     [[ $rounds =~ ^[1-9][0-9]*$ ]] || fail "--rounds: '$rounds' is not a number"
     [[ $EUID -eq 0 ]] || fail "needs root"
     [[ ${#chosen[@]} -eq 0 ]] || SUBJECTS=("${chosen[@]}")
+    [[ ${#loads[@]} -eq 0 ]] || LOADS=("${loads[@]}")
     trap clean EXIT
     trap 'exit 130' INT TERM
     clean
