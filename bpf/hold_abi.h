@@ -71,12 +71,55 @@ struct held_leg {
     __u8 is_upstream;
     __u32 acks_dropped;
     __u32 dial; /* 0, or 1 + the slot of the flow that is dialled: there is no socket (packet_dial.h) */
-    __u32 unused;
+    __u32 greeting; /* enum greeting_state */
 };
 
 enum legs_request {
     LEGS_take,
     LEGS_release, /* only end their hold */
+    LEGS_deliver, /* of the client's leg: from now on its packets reach the kernel's TCP again */
+};
+
+/* Two hosts of which the packet splice has taken a flow lately, and what that has shown of the server's leg, for
+ * dials (packet_dial.h): map `near_servers`. */
+#define NEAR_SERVERS_MAX 8192
+
+struct near_pair {
+    __u32 client[4]; /* as in struct packet_tuple */
+    __u32 server[4];
+    __u16 port; /* the server's, in network order */
+    __u16 unused;
+};
+
+struct near_server {
+    __u64 until_ns; /* CLOCK_MONOTONIC; no longer believed then */
+    __u32 clock;    /* as in struct packet_guard */
+    __u16 mss;
+    __u16 segment_bytes; /* what fits into one of the client's segments */
+};
+
+/* How far a client's leg has come whose first bytes are read without a socket (packet_greeting.h). */
+enum greeting_state {
+    GREETING_none,     /* its packets are the kernel's TCP's */
+    GREETING_expected, /* the SYN has been answered */
+    GREETING_awaited,  /* the client has acknowledged that, and said nothing yet */
+    GREETING_taken,    /* the agent has its first bytes, and the kernel's TCP knows nothing of it any more */
+};
+
+#define GREETING_BYTES_MAX 2048
+#define GREETING_RINGS_MAX 256 /* one a worker of the agent's: map `greeting_rings` */
+#define GREETING_RING_BYTES (1 << 20)
+
+/* The first bytes of a client: in a worker's ring buffer. */
+struct greeting {
+    struct packet_tuple client; /* of its packets */
+    __u32 peer_isn;
+    __u32 bytes;
+    __u16 sum;       /* of the pseudo header and the TCP header, in one's complement, as words in memory */
+    __u8 is_partial; /* its checksum had still to be computed, as between two namespaces */
+    __u8 unused[5];
+    struct near_server server;
+    __u8 data[GREETING_BYTES_MAX];
 };
 
 /* What `take_legs` is run with (BPF_PROG_RUN). */
@@ -103,6 +146,8 @@ struct hold_control {
     __u32 listener_port;   /* whose connections are held; 0: none */
     __u16 proxy_ports[2];  /* of listeners whose connections are followed, but not held; 0: none */
     __u64 dial_sockets[2]; /* cookies of the raw sockets that send the SYNs of dials; 0: none */
+    __u32 greeting_rings;  /* of the agent's; 0: every client gets a socket */
+    __u32 unused;
 };
 
 /* The TCP header of such a SYN, with these options: MSS, SACK permitted, timestamps, NOP, window scale. Its

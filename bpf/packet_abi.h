@@ -15,7 +15,7 @@
  */
 #include <linux/types.h>
 
-#define PACKET_ABI_VERSION 4
+#define PACKET_ABI_VERSION 5
 
 /* A TCP four-tuple as a packet carries it. IPv4 addresses are written as IPv6 does (::ffff:a.b.c.d), so a
  * tuple tells its family. All in network order. Also the key of `packet_routes`: as the packet arrives at

@@ -16,6 +16,7 @@
 #include "hold_abi.h"
 #include "packet_cookie.h"
 #include "packet_dial.h"
+#include "packet_greeting.h"
 #include "packet_leg.h"
 #include "packet_maps.h"
 #include "packet_parse.h"
@@ -31,6 +32,40 @@ struct inet_request_sock___hold {
 struct tcp_request_sock___hold {
     struct inet_request_sock___hold req;
 } __attribute__((preserve_access_index));
+
+/* The tuple of the packets that a socket expects. */
+static __always_inline struct packet_tuple hold_expected(struct bpf_sock* sk) {
+    struct packet_tuple out = {};
+    if (sk->family == 2) {
+        out.source[2] = out.destination[2] = bpf_htonl(0xffff);
+        out.source[3] = sk->dst_ip4;
+        out.destination[3] = sk->src_ip4;
+        /* Keeps the compiler from merging reads of the two branches into one at a computed offset, which the
+         * verifier forbids. */
+        asm volatile("" ::: "memory");
+    } else {
+        out.source[0] = sk->dst_ip6[0];
+        out.source[1] = sk->dst_ip6[1];
+        out.source[2] = sk->dst_ip6[2];
+        out.source[3] = sk->dst_ip6[3];
+        out.destination[0] = sk->src_ip6[0];
+        out.destination[1] = sk->src_ip6[1];
+        out.destination[2] = sk->src_ip6[2];
+        out.destination[3] = sk->src_ip6[3];
+    }
+    out.source_port = sk->dst_port;
+    out.destination_port = bpf_htons((__u16)sk->src_port);
+    return out;
+}
+
+/* Whether the client's first bytes may be read without a socket. One that is made later has the tuple of the
+ * packets (which REDIRECT has changed), and does not know of ECN. */
+static __always_inline int greeting_may_be(struct bpf_sock* request, const struct held_leg* leg,
+                                           const struct packet_tuple* key) {
+    if (leg->options & LEG_ECN) return 0;
+    const struct packet_tuple expected = hold_expected(request);
+    return hold_same(&expected, key) && greeting_server(key) != NULL;
+}
 
 /* The client's leg begins: our listener answers a SYN. With SYN cookies there is no request to read, and the
  * leg stays unknown. */
@@ -70,33 +105,9 @@ static __always_inline int hold_answer(struct __sk_buff* skb, const struct packe
     };
     if (options.has & LEG_SCALING) leg.peer_scale = BPF_CORE_READ_BITFIELD(&request->req, snd_wscale);
     leg.peer_tsval_ns = leg.local_tsval_ns = bpf_ktime_get_ns();
+    if (control->greeting_rings && !is_proxy && greeting_may_be(sk, &leg, key)) leg.greeting = GREETING_expected;
     bpf_map_update_elem(&held_legs, key, &leg, BPF_ANY);
     return PACKET_PASSES;
-}
-
-/* The tuple of the packets that a socket expects. */
-static __always_inline struct packet_tuple hold_expected(struct bpf_sock* sk) {
-    struct packet_tuple out = {};
-    if (sk->family == 2) {
-        out.source[2] = out.destination[2] = bpf_htonl(0xffff);
-        out.source[3] = sk->dst_ip4;
-        out.destination[3] = sk->src_ip4;
-        /* Keeps the compiler from merging reads of the two branches into one at a computed offset, which the
-         * verifier forbids. */
-        asm volatile("" ::: "memory");
-    } else {
-        out.source[0] = sk->dst_ip6[0];
-        out.source[1] = sk->dst_ip6[1];
-        out.source[2] = sk->dst_ip6[2];
-        out.source[3] = sk->dst_ip6[3];
-        out.destination[0] = sk->src_ip6[0];
-        out.destination[1] = sk->src_ip6[1];
-        out.destination[2] = sk->src_ip6[2];
-        out.destination[3] = sk->src_ip6[3];
-    }
-    out.source_port = sk->dst_port;
-    out.destination_port = bpf_htons((__u16)sk->src_port);
-    return out;
 }
 
 union hold_option_bytes {
@@ -185,33 +196,6 @@ static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet*
     return PACKET_PASSES;
 }
 
-static __always_inline void hold_arrive(struct __sk_buff* skb, const struct packet* packet,
-                                        struct held_leg* leg) {
-    if (packet->flags & PACKET_SYN) {
-        if (packet->flags & PACKET_ACK) hold_learn_server(skb, packet, leg);
-        return;
-    }
-    if (leg->state != LEG_held && leg->state != LEG_open) return;
-    if (packet->flags & PACKET_RST) leg->events |= LEG_RST;
-    if (packet->flags & PACKET_URG) leg->events |= LEG_URGENT;
-    const __u32 end = packet->seq + packet->payload;
-    if (packet->payload > 0) {
-        if (!leg->payload_ns) leg->payload_ns = bpf_ktime_get_ns();
-        leg->events |= LEG_PAYLOAD;
-        if ((__s32)(end - leg->peer_next) > 0) leg->peer_next = end;
-    }
-    if (packet->flags & PACKET_FIN) leg->events |= LEG_FIN;
-    if ((__s32)(packet->ack - leg->peer_ack) >= 0) {
-        leg->peer_ack = packet->ack;
-        leg->peer_window = packet->window;
-    }
-    if (!(leg->options & LEG_TIMESTAMPS)) return;
-    const struct hold_options options = hold_options(skb, packet);
-    if (!options.timestamps_at || (__s32)(options.tsval - leg->peer_tsval) < 0) return;
-    leg->peer_tsval = options.tsval;
-    leg->peer_tsval_ns = bpf_ktime_get_ns();
-}
-
 /* A packet without a route, at ingress. */
 static __always_inline int packet_hold_ingress(struct __sk_buff* skb, const struct packet* packet) {
     struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &packet->tuple);
@@ -220,6 +204,7 @@ static __always_inline int packet_hold_ingress(struct __sk_buff* skb, const stru
         return PACKET_PASSES;
     }
     if (unlikely(leg->dial)) return packet_dial_answer(skb, packet, leg);
+    if (leg->greeting && leg->state == LEG_held) return greeting_arrive(skb, packet, leg);
     hold_arrive(skb, packet, leg);
     return PACKET_PASSES;
 }
@@ -299,6 +284,10 @@ int take_legs(struct take_legs* request) {
             COPY_OUT(request->server, *server);
             return 0;
         }
+    }
+    if (client && request->request == LEGS_deliver) {
+        client->greeting = GREETING_none;
+        return 0;
     }
     if (client) {
         client->state = LEG_open;

@@ -129,6 +129,34 @@ static __always_inline void hold_learn_server(struct __sk_buff* skb, const struc
     leg->state = LEG_held;
 }
 
+/* A packet of the peer of a leg that is not taken. */
+static __always_inline void hold_arrive(struct __sk_buff* skb, const struct packet* packet,
+                                        struct held_leg* leg) {
+    if (packet->flags & PACKET_SYN) {
+        if (packet->flags & PACKET_ACK) hold_learn_server(skb, packet, leg);
+        return;
+    }
+    if (leg->state != LEG_held && leg->state != LEG_open) return;
+    if (packet->flags & PACKET_RST) leg->events |= LEG_RST;
+    if (packet->flags & PACKET_URG) leg->events |= LEG_URGENT;
+    const __u32 end = packet->seq + packet->payload;
+    if (packet->payload > 0) {
+        if (!leg->payload_ns) leg->payload_ns = bpf_ktime_get_ns();
+        leg->events |= LEG_PAYLOAD;
+        if ((__s32)(end - leg->peer_next) > 0) leg->peer_next = end;
+    }
+    if (packet->flags & PACKET_FIN) leg->events |= LEG_FIN;
+    if ((__s32)(packet->ack - leg->peer_ack) >= 0) {
+        leg->peer_ack = packet->ack;
+        leg->peer_window = packet->window;
+    }
+    if (!(leg->options & LEG_TIMESTAMPS)) return;
+    const struct hold_options options = hold_options(skb, packet);
+    if (!options.timestamps_at || (__s32)(options.tsval - leg->peer_tsval) < 0) return;
+    leg->peer_tsval = options.tsval;
+    leg->peer_tsval_ns = bpf_ktime_get_ns();
+}
+
 /* Whether the ends of the two legs, once they talk to each other, still talk as they agreed upon. */
 static __always_inline __u32 legs_differ(const struct held_leg* client, const struct held_leg* server) {
     const __u8 differ = client->options ^ server->options;

@@ -176,8 +176,10 @@ std::optional<datapath::DnsWatch> make_dns_watch(const Config& config) {
     return std::optional<datapath::DnsWatch>(std::in_place);
 }
 
-datapath::PacketHold::Listeners listeners_of(const Config& config) {
+datapath::PacketHold::Listeners listeners_of(const Config& config, unsigned workers) {
     datapath::PacketHold::Listeners listeners{.port = config.capture.port};
+    if (config.upstream_source == UpstreamSource::client)
+        listeners.greeting_rings = std::min<unsigned>(workers, GREETING_RINGS_MAX);
     static_assert(std::tuple_size_v<decltype(listeners.proxy_ports)> == proxy_ports_max);
     std::ranges::copy(config.proxy.ports(), listeners.proxy_ports.begin());
     return listeners;
@@ -238,7 +240,7 @@ void Agent::forget_flows_of_last_agent() {
 
 void Agent::run() {
     record_.started_ns = static_cast<__u64>(Clock::now().time_since_epoch().count());
-    if (packet_) packet_->hold_listeners(listeners_of(shared_.config));
+    if (packet_) packet_->hold_listeners(listeners_of(shared_.config, worker_count_));
     for (auto& worker : workers_)
         worker->start();
     write_record_every_second();

@@ -16,31 +16,23 @@ namespace sluice::agent {
 
 class Dialling {
   public:
-    // `packet`: null where that mode is not used; then nothing is dialled.
+    // `packet`: null where that mode is not used; then there are no dials.
     Dialling(asio::io_context& io, PacketMode* packet);
 
-    // Only pairs of hosts of which the packet splice has taken a flow lately are dialled so: the server is
-    // near enough to answer while the client's bytes can be held, and agrees to what the client does.
-    void learn(const Flow& flow, const PacketMode::Leg& leg);
-
-    // True: the flow is spliced, and its socket closed. False: nothing has happened to it. The caller has
-    // judged the client's first bytes, which wait in its socket.
-    asio::awaitable<bool> dial(const Flow& flow, Socket& client);
+    // Until the flow is spliced, or cannot be any more. True: it is. False: nothing has happened to it, and the
+    // kernel has forgotten its server: a socket must show that it is there.
+    asio::awaitable<bool> outcome(const Flow& flow, PacketMode::Dial dial);
+    // At once, if it is known already: most servers that are near have answered while their SYN was being sent.
+    std::optional<bool> outcome_so_far(const Flow& flow, const PacketMode::Dial& dial);
 
   private:
-    struct Known {
-        policy::IpAddress source;
-        policy::Endpoint destination;
-        Clock::time_point until;
-        PacketMode::Leg leg{};
-    };
     struct Waiting {
         PacketMode::Dial dial;
         Clock::time_point until;
         std::move_only_function<void()> resume;
     };
 
-    Known& place_of(const Flow& flow);
+    bool end(const Flow& flow, const PacketMode::Dial& dial);
     asio::awaitable<void> wait_for(const PacketMode::Dial& dial);
     void arm();
     void look();
@@ -49,7 +41,6 @@ class Dialling {
     asio::steady_timer timer_;
     bool armed_ = false;
     std::vector<Waiting> waiting_;
-    std::vector<Known> known_;  // a newcomer takes the place of whoever has the same hash
 };
 
 }  // namespace sluice::agent

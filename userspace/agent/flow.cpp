@@ -24,15 +24,19 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         if (admitted != FLOW_END_live) co_return admitted;
     }
 
-    // Wait, without consuming, for the first bytes; judge by what they say.
-    OpeningPtr opening = co_await peek(downstream, patience, worker.peek_limits(flow));
-    flow_end end = worker.judge(flow, *opening, patience);
-    // What it says is no more than a claim: where the policy asks for it, see what name servers say.
-    if (end == FLOW_END_live && flow.needs_evidence())
-        end = co_await check_name(worker, flow, downstream, patience);
-    if (end != FLOW_END_live) co_return end;
-
-    if (!opening->silent && co_await worker.dial(flow, downstream, patience)) co_return FLOW_END_live;
+    // Wait, without consuming, for the first bytes; judge by what they say. (Of a client that had no socket so far,
+    // this has been done: greetings.h.)
+    bool is_silent = false;
+    if (!flow.judged) {
+        OpeningPtr opening = co_await peek(downstream, patience, worker.peek_limits(flow));
+        is_silent = opening->silent;
+        flow_end end = worker.judge(flow, *opening, patience);
+        // What it says is no more than a claim: where the policy asks for it, see what name servers say.
+        if (end == FLOW_END_live && flow.needs_evidence())
+            end = co_await check_name(worker, flow, downstream, patience);
+        if (end != FLOW_END_live) co_return end;
+        if (co_await worker.dial(flow, downstream, patience)) co_return FLOW_END_live;
+    }
     if (patience.ended()) co_return patience.ended_by();
     // Pinned to another address than the one that the proxy's client was connected to.
     if (upstream && flow.is_pinned()) {
@@ -47,8 +51,8 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
 
     // A silent client was judged before anybody had spoken, and is judged again on what is said first: else
     // silence would be a way around every rule.
-    if (opening->silent) {
-        end = co_await race_to_speak(worker, flow, downstream, *upstream, patience);
+    if (is_silent) {
+        flow_end end = co_await race_to_speak(worker, flow, downstream, *upstream, patience);
         if (end == FLOW_END_live && flow.needs_evidence())
             end = co_await check_name(worker, flow, downstream, patience);
         co_return end;

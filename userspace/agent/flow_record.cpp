@@ -22,6 +22,21 @@ void copy_text(char (&out)[N], std::string_view text) {
 
 }  // namespace
 
+// Early data would come right behind a hello.
+bool Flow::opens_at_once() const {
+    if (is_pinned() || proxied || client_was_silent) return false;
+    switch (protocol) {
+        case policy::Protocol::http:
+        case policy::Protocol::ssh:
+        case policy::Protocol::other:
+            return true;
+        case policy::Protocol::tls:
+            return !tls::offers_early_data(hello);
+        default:
+            return false;
+    }
+}
+
 const policy::Endpoint& Flow::gateway_end() const {
     return proxied ? proxied->listener : destination;
 }

@@ -57,13 +57,12 @@ void PacketEvents::read_regularly() {
 
 void PacketEvents::on_end(const packet_flow_end& end) {
     if (end.end == FLOW_END_idle_timeout || end.end == FLOW_END_half_close_timeout) table_.reset(end);
-    const flow_record flow = table_.record(end);
-    totals_.bytes_up += flow.up.bytes;
-    totals_.bytes_down += flow.down.bytes;
-    const flow_end why =
-        why_ended_(flow.id, second_hellos_.why_ended(flow.id, static_cast<flow_end>(end.end)));
+    totals_.bytes_up += end.bytes_up;
+    totals_.bytes_down += end.bytes_down;
+    const std::uint64_t id = end.flow.id;
+    const flow_end why = why_ended_(id, second_hellos_.why_ended(id, static_cast<flow_end>(end.end)));
     totals_.ends[why]++;
-    if (end.flow.is_logged) log_packet_end(shared_.log, flow, why);
+    if (end.flow.is_logged) log_packet_end(shared_.log, table_.record(end), why);
 }
 
 flow_end PacketEvents::judge_second_hello(Flow& flow, flow_end trouble) {

@@ -4,12 +4,16 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "userspace/agent/recorded_facts.h"
 
+#include "userspace/datapath/leg_socket.h"
+#include "userspace/datapath/packet_reset.h"
 #include "userspace/datapath/packet_tuple.h"
 
 namespace sluice::agent {
@@ -24,6 +28,13 @@ packet_tuple tuple_of(const policy::Endpoint& source, const policy::Endpoint& de
     out.destination_port = htons(destination.port);
     return out;
 }
+
+// A client's first retransmission comes after 200 ms, and a hold ends before: what connects as slowly as this by
+// a socket would not be answered in time.
+constexpr std::chrono::milliseconds near{50};
+
+constexpr int socket_tries = 20;
+constexpr std::chrono::microseconds socket_pause{50};
 
 splice_reason reason_of(datapath::PacketRefusal refusal) {
     switch (refusal) {
@@ -66,9 +77,17 @@ std::span<char> peek_first_bytes(const Socket& client) {
 }  // namespace
 
 PacketMode::PacketMode(const std::string& state_directory, const datapath::PacketSpliceOptions& options)
-    : splice_(datapath::PacketSplice::own(state_directory, options)), hold_(splice_), dials_(splice_) {}
+    : splice_(datapath::PacketSplice::own(state_directory, options)),
+      hold_(splice_),
+      dials_(splice_),
+      servers_(splice_) {
+    // Whoever has spoken to an agent that was killed has no socket that the kernel could have closed.
+    hold_.hold_listeners({});
+    for (const packet_tuple& client : hold_.unread_clients())
+        reset_client(client);
+}
 
-std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket& server) {
+std::expected<void, splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket& server) {
     if (flow.down.bytes > 0) {
         release(flow);
         return std::unexpected(SPLICE_REASON_acknowledged);
@@ -97,21 +116,58 @@ std::expected<PacketMode::Leg, splice_reason> PacketMode::take(Flow& flow, Socke
     if (legs->server_has_more) pass_on(server, legs->down_segment, legs->server_finished);
     client.vanish();
     server.vanish();
-    const packet_tuple& leaves = legs->up.route.leaves;
-    return Leg{.clock = legs->clock,
-               .mss = legs->mss,
-               .segment_bytes = legs->up_segment.segment_bytes,
-               .is_dialled_as_is = std::memcmp(&leaves, &downstream, sizeof leaves) == 0};
+    // The server is dialled as the client has dialled it, on the wire too, and has answered at once.
+    const bool is_same = std::memcmp(&legs->up.route.leaves, &downstream, sizeof downstream) == 0;
+    if (is_same && flow.opens_at_once() && flow.times.connected - flow.times.judged <= near) {
+        servers_.learn(downstream, {.until_ns = 0,
+                                    .clock = legs->clock,
+                                    .mss = legs->mss,
+                                    .segment_bytes = legs->up_segment.segment_bytes});
+    }
+    return {};
 }
 
-std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, const Socket& client, const Leg& known) {
-    const auto first_bytes = peek_first_bytes(client);
+std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, const Socket& client) {
+    const auto server = servers_.find(tuple_of(flow.source, flow.gateway_end()));
+    if (!server) return std::nullopt;
+    return dial(flow, peek_first_bytes(client), *server);
+}
+
+std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, std::span<const char> first_bytes,
+                                                 const near_server& server) {
     const bool is_tls = flow.protocol == policy::Protocol::tls;
-    if (first_bytes.empty() || first_bytes.size() > known.segment_bytes) return std::nullopt;
+    if (first_bytes.empty() || first_bytes.size() > server.segment_bytes) return std::nullopt;
     if (is_tls && first_bytes.size() != flow.hello.bytes) return std::nullopt;
     const std::string facts = facts_text(flow.facts());
     return dials_.start(record_of(flow, facts), tuple_of(flow.source, flow.gateway_end()), first_bytes,
-                        {.clock = known.clock, .mss = known.mss, .is_watched = is_tls});
+                        {.clock = server.clock, .mss = server.mss, .is_watched = is_tls});
+}
+
+void PacketMode::forget_server(const Flow& flow) {
+    servers_.forget(tuple_of(flow.source, flow.gateway_end()));
+}
+
+std::expected<datapath::Fd, int> PacketMode::make_socket(const packet_tuple& client,
+                                                         std::span<const char> first_bytes) {
+    const auto leg = hold_.client_leg(client);
+    if (!leg) return std::unexpected(ENOENT);
+    if ((leg->events & LEG_RST) != 0) return std::unexpected(ECONNRESET);
+    auto socket = datapath::socket_of_leg(*leg, client, first_bytes);
+    // The segment that makes the kernel forget the connection request may still be on its way there.
+    for (int i = 0; i < socket_tries && !socket && socket.error() == EADDRNOTAVAIL; ++i) {
+        std::this_thread::sleep_for(socket_pause);
+        socket = datapath::socket_of_leg(*leg, client, first_bytes);
+    }
+    if (!socket) return socket;
+    // In this order: a packet that finds neither is answered with an RST.
+    hold_.deliver(client);
+    return socket;
+}
+
+void PacketMode::reset_client(const packet_tuple& client) {
+    if (const auto leg = hold_.client_leg(client))
+        datapath::send_reset(datapath::packet_reverse(client), leg->local_isn + 1);
+    hold_.deliver(client);
 }
 
 bool PacketMode::refuse(const Flow& flow, std::uint32_t slot) {

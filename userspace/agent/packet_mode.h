@@ -8,6 +8,7 @@
 
 #include "userspace/agent/flow.h"
 #include "userspace/agent/socket.h"
+#include "userspace/datapath/near_servers.h"
 #include "userspace/datapath/packet_dial.h"
 #include "userspace/datapath/packet_hold.h"
 #include "userspace/datapath/packet_injector.h"
@@ -29,26 +30,28 @@ class PacketMode {
     // another destination.
     void announce(const Flow& flow, int socket);
 
-    // What is known of a server's leg, for dials between the same two hosts.
-    struct Leg {
-        std::uint32_t clock;  // as in PacketHandover
-        std::uint16_t mss;
-        std::uint16_t segment_bytes;  // what fits into one of the client's
-        bool is_dialled_as_is;        // with the client's address and port, also on the wire
-    };
-
     // Takes a flow of whose bytes its sockets have carried at most the client's first ones to the server
     // (flow.up.bytes), and none to the client (but the proxy's own). Else the reason; then the flow and its
     // sockets are as they were, and no longer held.
-    std::expected<Leg, splice_reason> take(Flow& flow, Socket& client, Socket& server);
+    std::expected<void, splice_reason> take(Flow& flow, Socket& client, Socket& server);
 
     // Reaches for the server without a socket, with the client's first bytes, which must fit into one
-    // segment. Nothing: it cannot be done so. Else it is to be ended.
+    // segment. Nothing: it cannot be done so, since the server is not near. Else it is to be ended.
     using Dial = datapath::PacketDials::Dial;
-    std::optional<Dial> dial(const Flow& flow, const Socket& client, const Leg& known);
+    std::optional<Dial> dial(const Flow& flow, const Socket& client);
+    std::optional<Dial> dial(const Flow& flow, std::span<const char> first_bytes, const near_server& server);
+    void forget_server(const Flow& flow);  // until a socket shows that it is there
     bool is_over(const Dial& dial) const { return dials_.is_over(dial); }
     // True: the flow is spliced. False: nothing has happened to it.
     bool end(const Dial& dial) { return dials_.end(dial); }
+
+    // A client whose first bytes were read without a socket gets one, in which they wait. The error is errno's:
+    // ECONNRESET, it has left.
+    std::expected<datapath::Fd, int> make_socket(const packet_tuple& client, std::span<const char> first_bytes);
+    // There is none: an RST.
+    void reset_client(const packet_tuple& client);
+    // Its bytes were damaged: the kernel's TCP has not seen them either, and waits for them.
+    void deliver(const packet_tuple& client) { hold_.deliver(client); }
 
     // The flow's second hello has been judged, and is refused. False: the flow has ended already.
     bool refuse(const Flow& flow, std::uint32_t slot);
@@ -70,6 +73,7 @@ class PacketMode {
     datapath::PacketHold hold_;
     datapath::PacketInjector injector_;
     datapath::PacketDials dials_;
+    datapath::NearServers servers_;
 };
 
 }  // namespace sluice::agent

@@ -116,6 +116,11 @@ OpeningPtr kept(std::optional<Opening> opening) {
 
 }  // namespace
 
+std::optional<Opening> read_opening(Bytes bytes, const PeekLimits& limits) {
+    std::size_t bytes_needed = 0;
+    return read_opening(bytes, limits, bytes_needed);
+}
+
 asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits limits) {
     const auto began = Clock::now();
     patience.last_until(began + limits.silence);

@@ -46,6 +46,9 @@ using OpeningPtr = std::unique_ptr<Opening>;
 
 asio::awaitable<OpeningPtr> peek(Socket& socket, Patience& patience, PeekLimits limits);
 
+// The same of bytes that were seen elsewhere; nothing when more are needed.
+std::optional<Opening> read_opening(std::span<const std::uint8_t> bytes, const PeekLimits& limits);
+
 // The same where nothing but TLS is expected, and silence is too late: after a beginning in the clear.
 asio::awaitable<OpeningPtr> peek_hello(Socket& socket, Patience& patience, PeekLimits limits);
 

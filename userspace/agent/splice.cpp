@@ -26,15 +26,15 @@ bool Splice::wants_packets(Flow& flow) const {
     return true;
 }
 
-std::optional<PacketMode::Leg> Splice::take_as_packets(Flow& flow, Socket& client, Socket& server) {
-    if (!wants_packets(flow)) return std::nullopt;
-    const auto leg = packet_->take(flow, client, server);
-    if (!leg) {
-        flow.reason = leg.error();
-        return std::nullopt;
+bool Splice::take_as_packets(Flow& flow, Socket& client, Socket& server) {
+    if (!wants_packets(flow)) return false;
+    const auto taken = packet_->take(flow, client, server);
+    if (!taken) {
+        flow.reason = taken.error();
+        return false;
     }
     flow.mode = SPLICE_MODE_packet;
-    return *leg;
+    return true;
 }
 
 void Splice::take(std::unique_ptr<Flow> flow, SocketPtr client, SocketPtr server) {

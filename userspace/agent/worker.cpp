@@ -50,6 +50,7 @@ Worker::Worker(Shared& shared, unsigned number)
         asio::co_spawn(io_, accept_flows(listeners_[i], listening), crash_on_exception);
     }
     asio::co_spawn(io_, sweep_for_ever(), crash_on_exception);
+    if (shared.packet && number < GREETING_RINGS_MAX) greetings_.emplace(*this, number);
 }
 
 Worker::~Worker() {
@@ -113,6 +114,7 @@ void Worker::stop() {
         stopping_ = true;
         for (auto& listener : listeners_)
             listener.close();
+        if (greetings_) greetings_->stop();
         sweep_timer_.cancel();
         deadlines_.stop();
         splice_.end_all(FLOW_END_stopped);
@@ -180,17 +182,34 @@ flow_end Worker::identify(Flow& flow, int socket, Listening listening) const {
     return destination ? FLOW_END_live : FLOW_END_not_redirected;
 }
 
-void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source, Listening listening) {
-    totals_.flows_accepted.fetch_add(1, std::memory_order_relaxed);
+std::unique_ptr<Flow> Worker::make_flow(const policy::Endpoint& source) {
     auto flow = std::make_unique<Flow>();
     flow->id = shared_.flow_id_next.fetch_add(1, std::memory_order_relaxed);
     flow->source = source;
     flow->times.accepted = flow->times.active = Clock::now();
-    flow_end end = identify(*flow, socket.get(), listening);
-    if (!take_descriptor(*flow)) end = FLOW_END_descriptor_limit;
+    return flow;
+}
+
+// Counts one more. False: there are too many.
+bool Worker::has_room() {
     const std::uint64_t spliced_as_packets = shared_.packet ? shared_.packet->table().size() : 0;
-    if (shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets >= shared_.flows_max)
-        end = FLOW_END_flow_limit;
+    return shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets < shared_.flows_max;
+}
+
+void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source, Listening listening) {
+    totals_.flows_accepted.fetch_add(1, std::memory_order_relaxed);
+    auto flow = make_flow(source);
+    flow_end end = identify(*flow, socket.get(), listening);
+    if (!has_room()) end = FLOW_END_flow_limit;
+    start(std::move(flow), std::move(socket), end);
+}
+
+void Worker::open_greeted(datapath::Fd socket, const policy::Endpoint& source) {
+    open_flow(std::move(socket), source, Listening::to_captured);
+}
+
+void Worker::start(std::unique_ptr<Flow> flow, datapath::Fd socket, flow_end end) {
+    if (!take_descriptor(*flow) && end == FLOW_END_live) end = FLOW_END_descriptor_limit;
     if (end != FLOW_END_live) {
         reset_and_close(std::move(socket));
         return finish(std::move(flow), end);
@@ -198,6 +217,25 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source, List
     asio::co_spawn(io_,
                    run_flow(*this, std::move(flow), std::make_unique<Socket>(reactor_, std::move(socket))),
                    crash_on_exception);
+}
+
+std::unique_ptr<Flow> Worker::admit(const policy::Endpoint& source, const policy::Endpoint& destination,
+                                    std::span<const std::uint8_t> first_bytes) {
+    auto flow = make_flow(source);
+    flow->destination = flow->dialled = destination;
+    auto opening = read_opening(first_bytes, peek_limits(*flow));
+    if (stopping_ || !opening || opening->trouble != FLOW_END_live) return nullptr;
+    judge_silently(*flow, *opening);
+    const bool is_decided = flow->to_come == policy::ToCome::nothing && !flow->needs_evidence();
+    if (!flow->allowed() || !is_decided || !can_dial(*flow)) return nullptr;
+    if (!has_room()) {
+        forget(*flow);
+        return nullptr;
+    }
+    totals_.flows_accepted.fetch_add(1, std::memory_order_relaxed);
+    flow->state = FLOW_STATE_connecting;
+    log_verdict(*flow);
+    return flow;
 }
 
 bool Worker::take_descriptor(Flow& flow) {
@@ -229,9 +267,7 @@ void Worker::log_early_denial(Flow& flow) {
     log_verdict(flow);
 }
 
-flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
-    if (patience.ended()) return patience.ended_by();
-    if (opening.gone) return FLOW_END_client_gone;
+void Worker::judge_silently(Flow& flow, Opening& opening) {
     flow.protocol = opening.protocol;
     flow.began_as = opening.began_as;
     flow.hello = std::move(opening.hello);
@@ -248,6 +284,12 @@ flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
     // No hello can change it: the flow is carried at once as what it is.
     if (flow.verdict_is_final && flow.to_come == policy::ToCome::hello)
         flow.to_come = policy::ToCome::nothing;
+}
+
+flow_end Worker::judge(Flow& flow, Opening& opening, const Patience& patience) {
+    if (patience.ended()) return patience.ended_by();
+    if (opening.gone) return FLOW_END_client_gone;
+    judge_silently(flow, opening);
     // What lets a flow go on before all is known is no verdict yet.
     const bool is_decided = flow.to_come == policy::ToCome::nothing || !flow.allowed();
     if (is_decided && !flow.needs_evidence()) log_verdict(flow);
@@ -277,28 +319,32 @@ bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
         release(flow);
         return false;
     }
-    const auto leg = splice_.take_as_packets(flow, client, server);
-    if (!leg) return false;
-    if (!flow.is_pinned()) dialling_.learn(flow, *leg);
+    if (!splice_.take_as_packets(flow, client, server)) return false;
     forget(flow);
     return true;
 }
 
+// Where the gateway's own address is used, the kernel has to find a port. What is dialled has one destination on
+// both legs.
+bool Worker::can_dial(Flow& flow) const {
+    return shared_.config.upstream_source == UpstreamSource::client && flow.opens_at_once() &&
+           splices_packets(flow) && splice_.wants_packets(flow);
+}
+
 asio::awaitable<bool> Worker::dial(Flow& flow, Socket& client, const Patience& patience) {
-    // Where the gateway's own address is used, the kernel has to find a port. What it enters has one
-    // destination on both legs. Early data would wait for the server's answer.
-    const bool can = shared_.config.upstream_source == UpstreamSource::client && !flow.is_pinned() &&
-                     !flow.proxied &&
-                     (flow.protocol == policy::Protocol::http || flow.protocol == policy::Protocol::ssh ||
-                      flow.protocol == policy::Protocol::other ||
-                      (flow.protocol == policy::Protocol::tls && !tls::offers_early_data(flow.hello)));
-    if (!can || !splices_packets(flow) || !splice_.wants_packets(flow)) co_return false;
+    if (!can_dial(flow)) co_return false;
     flow.state = FLOW_STATE_connecting;
-    if (!co_await dialling_.dial(flow, client)) co_return false;
+    const auto dial = shared_.packet->dial(flow, client);
+    if (!dial || !co_await dialling_.outcome(flow, *dial)) co_return false;
+    client.vanish();
+    leave_to_packets(flow, patience);
+    co_return true;
+}
+
+void Worker::leave_to_packets(Flow& flow, const Patience& patience) {
     // Ended meanwhile: by a kill, or by another policy.
     if (patience.ended() && patience.ended_by() != FLOW_END_stopped) shared_.packet->table().kill(flow.id);
     forget(flow);
-    co_return true;
 }
 
 void Worker::release(const Flow& flow) const {

@@ -10,12 +10,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "userspace/agent/config.h"
 #include "userspace/agent/dial.h"
 #include "userspace/agent/flow.h"
+#include "userspace/agent/greetings.h"
 #include "userspace/agent/learning.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/patience.h"
@@ -110,6 +112,18 @@ class Worker {
     void release(const Flow& flow) const;  // from its hold (packet_mode.h)
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
+    // For a client whose first bytes were read without a socket: its flow, judged and allowed, and to be dialled.
+    // Null: it needs a socket, and nothing has happened.
+    std::unique_ptr<Flow> admit(const policy::Endpoint& source, const policy::Endpoint& destination,
+                                std::span<const std::uint8_t> first_bytes);
+    Dialling& dialling() { return dialling_; }
+    // The flow is spliced. `patience`: of what has led there.
+    void leave_to_packets(Flow& flow, const Patience& patience);
+    void forget(Flow& flow);
+    // With a socket all the same: as if it had been accepted, or with its flow as it is by now.
+    void open_greeted(datapath::Fd socket, const policy::Endpoint& source);
+    void start(std::unique_ptr<Flow> flow, datapath::Fd socket, flow_end end);
+
   private:
     enum class Listening : std::uint8_t { to_captured, to_proxied };
     asio::awaitable<void> accept_flows(asio::posix::stream_descriptor& listener, Listening listening);
@@ -119,7 +133,10 @@ class Worker {
     void publish(Flow& flow);
     bool need_not_wait(const Flow& flow) const;
     LiveFlows rejudge_now();
-    void forget(Flow& flow);
+    std::unique_ptr<Flow> make_flow(const policy::Endpoint& source);
+    bool has_room();
+    void judge_silently(Flow& flow, Opening& opening);
+    bool can_dial(Flow& flow) const;
 
     Shared& shared_;
     unsigned number_;
@@ -130,6 +147,7 @@ class Worker {
     Splice splice_;
     Dialling dialling_;
     Learning learning_;
+    std::optional<Greetings> greetings_;
     std::vector<asio::posix::stream_descriptor> listeners_;  // the proxy's are the last ones
     asio::steady_timer sweep_timer_;
     Totals totals_;

@@ -73,6 +73,7 @@ PacketHandover translate_legs(take_legs legs) {
 PacketHold::PacketHold(const PacketSplice& splice)
     : take_legs_program_(splice.program_fd("take_legs")),
       control_map_(splice.map_fd("hold_control")),
+      legs_map_(splice.map_fd("held_legs")),
       dials_map_(splice.map_fd("held_dials")) {}
 
 void PacketHold::announce(int socket, const packet_tuple& downstream) {
@@ -85,7 +86,9 @@ void PacketHold::hold_listeners(const Listeners& listeners,
     const __u32 zero = 0;
     const hold_control control{.listener_port = listeners.port,
                                .proxy_ports = {listeners.proxy_ports[0], listeners.proxy_ports[1]},
-                               .dial_sockets = {dial_sockets[0], dial_sockets[1]}};
+                               .dial_sockets = {dial_sockets[0], dial_sockets[1]},
+                               .greeting_rings = listeners.greeting_rings,
+                               .unused = 0};
     if (bpf_map_update_elem(control_map_, &zero, &control, BPF_ANY) != 0)
         throw StateError(std::string("hold_control: ") + std::strerror(errno));
 }
@@ -136,6 +139,29 @@ std::optional<InjectedSegment> PacketHold::release(const packet_tuple& downstrea
                            .timestamps = (client.options & LEG_TIMESTAMPS) != 0,
                            .tsval = client.peer_tsval,
                            .tsecr = client.local_tsval};
+}
+
+std::optional<held_leg> PacketHold::client_leg(const packet_tuple& downstream) const {
+    held_leg leg{};
+    if (bpf_map_lookup_elem(legs_map_, &downstream, &leg) != 0 || leg.is_upstream != 0) return std::nullopt;
+    return leg;
+}
+
+std::vector<packet_tuple> PacketHold::unread_clients() const {
+    std::vector<packet_tuple> clients;
+    packet_tuple key{};
+    for (const packet_tuple* last = nullptr; bpf_map_get_next_key(legs_map_, last, &key) == 0; last = &key) {
+        const auto leg = client_leg(key);
+        if (leg && leg->greeting == GREETING_taken && leg->state == LEG_held) clients.push_back(key);
+    }
+    return clients;
+}
+
+void PacketHold::deliver(const packet_tuple& downstream) {
+    take_legs request{};
+    request.request = LEGS_deliver;
+    request.downstream = downstream;
+    run(request);
 }
 
 }  // namespace sluice::datapath

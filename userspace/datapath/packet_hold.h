@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <expected>
 #include <optional>
+#include <vector>
 
 #include "bpf/hold_abi.h"
 #include "userspace/datapath/packet_injector.h"
@@ -38,6 +39,7 @@ class PacketHold {
     struct Listeners {
         std::uint16_t port = 0;
         std::array<std::uint16_t, 2> proxy_ports = {};
+        std::uint32_t greeting_rings = 0;  // 0: each client gets a socket
     };
     void hold_listeners(const Listeners& listeners, const std::array<std::uint64_t, 2>& dial_sockets = {});
     // Nothing is held any more: an agent that does not splice packets follows one that was killed.
@@ -61,11 +63,20 @@ class PacketHold {
     // keepalive of the client's.
     std::optional<InjectedSegment> release(const packet_tuple& downstream, const packet_tuple& upstream);
 
+  
+    // A client's leg, as it is now. Nothing: it has been forgotten.
+    std::optional<held_leg> client_leg(const packet_tuple& downstream) const;
+    // Those whose first bytes an agent has been handed, and which have no socket yet, nor a spliced flow.
+    std::vector<packet_tuple> unread_clients() const;
+    // From now on what this client sends reaches the kernel's TCP again.
+    void deliver(const packet_tuple& downstream);
+
   private:
     bool run(take_legs& request);
 
     int take_legs_program_;
     int control_map_;
+    int legs_map_;
     int dials_map_;
 };
 

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef SLUICE_PACKET_GREETING_H
+#define SLUICE_PACKET_GREETING_H
+/*
+ * Greetings: a client's first bytes, read without a socket, where its server is one that can be dialled without
+ * one (packet_dial.h). The kernel's TCP answers the SYN, after netfilter has had its say; what completes the
+ * handshake is withheld from it, and what the client says first goes to the agent. At that moment the kernel
+ * forgets the connection request: the very segment reaches it as an RST. When the agent needs a socket after
+ * all, it makes one of the leg's numbers (TCP_REPAIR).
+ *
+ * What does not fit goes the ordinary way, and nothing is lost by having waited: the first bytes are several
+ * segments, or more than a hello; the worker's ring is full; the client is silent until the kernel repeats its
+ * SYN/ACK.
+ */
+#include "hold_abi.h"
+#include "packet_bounce.h"
+#include "packet_checksum.h"
+#include "packet_dial.h"
+#include "packet_leg.h"
+#include "packet_parse.h"
+
+#define GREETING_TLS_HANDSHAKE 22
+#define GREETING_TLS_HEADER_BYTES 5
+
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, NEAR_SERVERS_MAX);
+    __type(key, struct near_pair);
+    __type(value, struct near_server);
+} near_servers SEC(".maps");
+
+struct greeting_ring {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, GREETING_RING_BYTES);
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, GREETING_RINGS_MAX);
+    __type(key, __u32);
+    __array(values, struct greeting_ring);
+} greeting_rings SEC(".maps");
+
+static __always_inline struct near_server* greeting_server(const struct packet_tuple* client) {
+    struct near_pair pair = {.port = client->destination_port};
+    __builtin_memcpy(pair.client, client->source, sizeof(pair.client));
+    __builtin_memcpy(pair.server, client->destination, sizeof(pair.server));
+    struct near_server* const server = bpf_map_lookup_elem(&near_servers, &pair);
+    return server && server->until_ns > bpf_ktime_get_ns() ? server : NULL;
+}
+
+/* Whether a client's first bytes are all in this segment: a TLS record, or less than the largest segment. */
+static __always_inline int greeting_is_whole(struct __sk_buff* skb, const struct packet* packet,
+                                             const struct held_leg* leg) {
+    __u8 head[GREETING_TLS_HEADER_BYTES];
+    if (packet->payload > GREETING_BYTES_MAX || packet->payload < sizeof(head) ||
+        bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, head, sizeof(head)))
+        return 0;
+    if (head[0] == GREETING_TLS_HANDSHAKE)
+        return packet->payload == sizeof(head) + ((__u32)head[3] << 8 | head[4]);
+    return packet->tcp_bytes - sizeof(struct tcphdr) + packet->payload < leg->local_mss;
+}
+
+/* The checksum's part that is not the payload's. Negative: no such header. */
+static __noinline int greeting_sum(struct __sk_buff* skb, const struct packet* packet,
+                                   struct greeting* greeting) {
+    if (!packet || !greeting) return -1;
+    union packet_checked tcp = {};
+    /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
+    __u64 last = packet->tcp_bytes - 1;
+    if (last >= PACKET_CHECKED_BYTES_MAX) return -1;
+    asm volatile("%0 &= 0x7f" : "+r"(last));
+    if (bpf_skb_load_bytes(skb, packet->l4, &tcp, last + 1) != 0) return -1;
+    __u64 pseudo = (__u64)bpf_htonl(packet->tcp_bytes + packet->payload) + bpf_htonl(IPPROTO_TCP);
+    for (int i = 0; i < 4; ++i) {
+        pseudo += (__u64)packet->tuple.source[i] + packet->tuple.destination[i];
+    }
+    greeting->sum = packet_fold16(pseudo + (__u32)bpf_csum_diff(NULL, 0, tcp.words, sizeof(tcp), 0));
+    greeting->is_partial = ((__u16*)tcp.bytes)[8] == packet_fold16(pseudo);
+    return 0;
+}
+
+static __always_inline int greeting_fill(struct __sk_buff* skb, const struct packet* packet,
+                                         const struct held_leg* leg, struct greeting* greeting) {
+    const struct near_server* const server = greeting_server(&packet->tuple);
+    /* As above. */
+    __u64 last = packet->payload - 1;
+    asm volatile("%0 &= 0x7ff" : "+r"(last));
+    if (!server || greeting_sum(skb, packet, greeting)) return -1;
+    greeting->client = packet->tuple;
+    greeting->peer_isn = leg->peer_isn;
+    greeting->bytes = last + 1;
+    greeting->server = *server;
+    return (int)bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, greeting->data, last + 1);
+}
+
+/* Hands a client's first bytes to the agent. Negative: it cannot be. */
+static __noinline int greeting_hand_over(struct __sk_buff* skb, const struct packet* packet,
+                                         const struct held_leg* leg) {
+    const __u32 zero = 0;
+    const struct hold_control* const control = bpf_map_lookup_elem(&hold_control, &zero);
+    if (!control || !control->greeting_rings || !leg || !packet) return -1;
+    /* Fibonacci's multiplier: a host's ports are often all even. */
+    const __u32 hash = (packet->tuple.source[3] ^ packet->tuple.source_port) * 0x9e3779b1U;
+    const __u32 index = (hash >> 16) % control->greeting_rings;
+    void* const ring = bpf_map_lookup_elem(&greeting_rings, &index);
+    if (!ring) return -1;
+    struct greeting* const greeting = bpf_ringbuf_reserve(ring, sizeof(*greeting), 0);
+    if (!greeting) return -1;
+    if (greeting_fill(skb, packet, leg, greeting)) {
+        bpf_ringbuf_discard(greeting, 0);
+        return -1;
+    }
+    bpf_ringbuf_submit(greeting, 0);
+    return 0;
+}
+
+/* Makes a segment an RST; whether its checksum was right is still to be seen. */
+static __always_inline int greeting_reset(struct __sk_buff* skb, const struct packet* packet) {
+    const __u32 at = packet->l4 + 12; /* the header's length, and the flags */
+    const __u32 check = packet->l4 + __builtin_offsetof(struct tcphdr, check);
+    __be16 before;
+    if (bpf_skb_load_bytes(skb, at, &before, sizeof(before))) return TC_ACT_SHOT;
+    const __be16 after = before | bpf_htons(PACKET_RST);
+    if (bpf_l4_csum_replace(skb, check, before, after, sizeof(after)) ||
+        bpf_skb_store_bytes(skb, at, &after, sizeof(after), 0))
+        return TC_ACT_SHOT;
+    return PACKET_PASSES;
+}
+
+/* Whether the agent is there still: its listener is. */
+static __noinline int greeting_has_agent(struct __sk_buff* skb, __u32 is_v4) {
+    const __u32 zero = 0;
+    const struct hold_control* const control = bpf_map_lookup_elem(&hold_control, &zero);
+    struct bpf_sock_tuple tuple = {};
+    if (!control) return 0;
+    if (is_v4) {
+        tuple.ipv4.saddr = tuple.ipv4.daddr = bpf_htonl(0x7f000001);
+        tuple.ipv4.dport = bpf_htons((__u16)control->listener_port);
+    } else {
+        tuple.ipv6.saddr[3] = tuple.ipv6.daddr[3] = bpf_htonl(1);
+        tuple.ipv6.dport = bpf_htons((__u16)control->listener_port);
+    }
+    struct bpf_sock* const found = bpf_skc_lookup_tcp(
+        skb, &tuple, is_v4 ? sizeof(tuple.ipv4) : sizeof(tuple.ipv6), (__u64)BPF_F_CURRENT_NETNS, 0);
+    if (!found) return 0;
+    bpf_sk_release(found);
+    return 1;
+}
+
+/* A packet of a client whose first bytes the agent has: there is no socket for it. Another SYN is answered,
+ * and another leg begins. A client whose agent was killed learns that when it sends again: its segment,
+ * turned round, is the RST that it believes. */
+static __always_inline int greeting_follow(struct __sk_buff* skb, const struct packet* packet,
+                                           struct held_leg* leg) {
+    if (packet->flags & PACKET_SYN) return packet->seq == leg->peer_isn ? TC_ACT_SHOT : PACKET_PASSES;
+    hold_arrive(skb, packet, leg);
+    if ((packet->flags & (PACKET_RST | PACKET_ACK)) != PACKET_ACK || packet->is_fragment ||
+        greeting_has_agent(skb, packet->is_v4))
+        return TC_ACT_SHOT;
+    const __u32 l3 = packet->l3;
+    return packet_bounce(skb, packet) == 0 ? packet_dial_leave(skb, l3, skb->ifindex) : TC_ACT_SHOT;
+}
+
+static __noinline int greeting_arrive(struct __sk_buff* skb, const struct packet* packet,
+                                      struct held_leg* leg) {
+    if (!packet || !leg) return PACKET_PASSES;
+    if (leg->greeting == GREETING_taken) return greeting_follow(skb, packet, leg);
+    const __u8 flags = packet->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST | PACKET_ACK | PACKET_URG);
+    const int is_first = flags == PACKET_ACK && packet->seq == leg->peer_isn + 1 &&
+                         packet->ack == leg->local_isn + 1 && !packet->is_fragment;
+    if (is_first && !packet->payload && leg->greeting == GREETING_expected) {
+        leg->greeting = GREETING_awaited;
+        hold_arrive(skb, packet, leg);
+        return TC_ACT_SHOT;
+    }
+    hold_arrive(skb, packet, leg);
+    if (is_first && greeting_is_whole(skb, packet, leg)) {
+        /* First: the agent may be quick. */
+        leg->greeting = GREETING_taken;
+        if (greeting_hand_over(skb, packet, leg) == 0) return greeting_reset(skb, packet);
+    }
+    leg->greeting = GREETING_none;
+    return PACKET_PASSES;
+}
+
+#endif
