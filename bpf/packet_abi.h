@@ -64,12 +64,12 @@ struct packet_route {
     __u32 fin_ack;     /* with FIN_HEARD: the acknowledgement that covers the other side's FIN */
     __u64 packets;     /* as they arrived, retransmissions and empty ones too */
     /* The last acknowledgement, carried to 64 bits: what the sender of this direction expects next. Less
-     * ack_start, and less one when FIN_ACKED, it is the payload of the *other* direction that has arrived. So
-     * each byte is counted once, and a damaged packet or one out of order is put right by the next. */
+     * ack_start, it is the payload of the *other* direction that has arrived (packet_bytes.h). So each byte
+     * is counted once, and a damaged packet or one out of order is put right by the next. */
     __u64 ack;
     __u64 active_ns; /* CLOCK_MONOTONIC of the last packet, to the kernel's tick */
     __u32 ack_start; /* the acknowledgement of no payload: the other side's initial sequence number + 1 */
-    __u32 seq_next;  /* end of the last packet with payload */
+    __u32 seq_next;  /* end of all payload that the sender has sent; ack never is far from it */
     struct packet_tuple leaves; /* the tuple to carry from here on */
     __u32 tsecr_floor; /* what the receiver had sent at the handover: no translated TSecr is before it */
     /* IPv4: the neighbour to leave by (upper half, in network order) as the routing table had it in this

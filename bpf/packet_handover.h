@@ -20,6 +20,9 @@ static inline __attribute__((always_inline)) __u32 handover_clock_delta(__u32 fr
     return to - from - between;
 }
 
+/* Bytes of a leg's, each way, that can have passed before the handover: what is looked at, and a window. */
+#define PACKET_BEGUN_MAX (1 << 28)
+
 /* What translates the packets of `from`'s peer into those for `to`'s, and where the counting starts. */
 static inline __attribute__((always_inline)) void handover_route(struct packet_route* route,
                                                                  const struct held_leg* from,
@@ -35,9 +38,14 @@ static inline __attribute__((always_inline)) void handover_route(struct packet_r
     route->ifindex = to->ifindex;
     route->scale_from = from->peer_scale;
     route->scale_to = to->local_scale;
+    /* Neither is more than a peer has said: nothing has been counted yet that could tell. */
+    const __u32 acked = from->peer_ack - from->local_isn - 1;
+    const __u32 sent = from->peer_next - from->peer_isn - 1;
     route->ack_start = from->local_isn + 1;
-    route->ack = from->peer_ack;
-    route->seq_next = from->peer_next;
+    route->ack = route->ack_start;
+    if (acked <= PACKET_BEGUN_MAX) route->ack += acked;
+    route->seq_next = from->peer_isn + 1;
+    if (sent <= PACKET_BEGUN_MAX) route->seq_next += sent;
 }
 
 #endif

@@ -10,6 +10,7 @@
  * passed for the time that its state allows, so a flag set by a damaged packet does a flow no harm while it
  * is alive. A timer of the kernel's walks over the slots, whether an agent runs or not.
  */
+#include "packet_bytes.h"
 #include "packet_checksum.h"
 #include "packet_guard.h"
 #include "packet_maps.h"
@@ -33,11 +34,6 @@ enum packet_life {
     PACKET_LIFE_over,   /* the flow's entries are gone: the packet has no route */
 };
 
-static __always_inline __u64 packet_bytes_acked(const struct packet_route* route) {
-    const __u64 acked = route->ack - route->ack_start;
-    return acked && (route->flags & PACKET_ROUTE_FIN_ACKED) ? acked - 1 : acked;
-}
-
 /* Tells the agent, if it reads. */
 static __always_inline void packet_report_end(const struct packet_flow* flow, __u32 slot, enum flow_end end,
                                               const struct packet_route* up,
@@ -50,8 +46,8 @@ static __always_inline void packet_report_end(const struct packet_flow* flow, __
     event->down_ack = (__u32)down->ack;
     event->down = packet_tuple_reverse(&up->leaves);
     event->flow = *flow;
-    event->bytes_up = packet_bytes_acked(down);
-    event->bytes_down = packet_bytes_acked(up);
+    event->bytes_up = packet_bytes_arrived(down, up);
+    event->bytes_down = packet_bytes_arrived(up, down);
     event->packets_up = up->packets;
     event->packets_down = down->packets;
     event->active_ns = up->active_ns > down->active_ns ? up->active_ns : down->active_ns;

@@ -11,6 +11,7 @@
 #include <linux/pkt_cls.h>
 
 #include "packet_bounce.h"
+#include "packet_count.h"
 #include "packet_dial.h"
 #include "packet_error.h"
 #include "packet_hold.h"
@@ -19,28 +20,8 @@
 
 #define PACKET_ETHERNET_BYTES 14
 
-/* Bytes, less one. */
-#define PACKET_WINDOW_MAX (1 << 30)
-
 /* Flags of a route that leave its packets ordinary. */
 #define PACKET_ROUTE_ORDINARY (PACKET_ROUTE_READDRESSED | PACKET_ROUTE_SETTLED)
-
-static __always_inline void packet_count(const struct packet* packet, struct packet_route* route) {
-    __sync_fetch_and_add(&route->packets, 1);
-    route->active_ns = bpf_ktime_get_coarse_ns();
-    /* One aligned store each: two CPUs leave one of two right values. An RST need not carry an
-     * acknowledgement that means anything. */
-    if (likely((packet->flags & (PACKET_ACK | PACKET_RST)) == PACKET_ACK)) {
-        const __u64 last = route->ack;
-        const __s32 step = (__s32)(packet->ack - (__u32)last);
-        /* No window is larger (RFC 7323 2.3). A damaged one of more could not be told from a wrap-around. (No
-         * acknowledgement yet: a table that was filled before the handshake.) */
-        const int counts = (step > -PACKET_WINDOW_MAX && step < PACKET_WINDOW_MAX) || last == 0;
-        const int final = (route->flags & PACKET_ROUTE_FIN_ACKED) && packet->ack != route->fin_ack;
-        if (likely(counts && !final)) route->ack = last + (__s64)step;
-    }
-    if (packet->payload) route->seq_next = packet->seq + packet->payload;
-}
 
 /* Sends a translated packet on its way. */
 static __always_inline int packet_leave(struct __sk_buff* skb, __u32 l3, __u32 ifindex) {

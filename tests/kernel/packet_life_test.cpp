@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <string>
 #include <thread>
 #include <vector>
@@ -13,6 +14,8 @@
 
 namespace sluice::test {
 namespace {
+
+constexpr std::uint32_t client_start = 1000;  // sequence number of the client's first byte
 
 // Reads events until one flow has ended.
 packet_flow_end ended(PacketLab& lab) {
@@ -223,13 +226,32 @@ TEST(PacketLife, ADamagedResetEndsNothing) {
     EXPECT_EQ(ended(lab).end, static_cast<unsigned>(FLOW_END_client_reset));
 }
 
-// A flow whose client has acknowledged as much of the server's as `ack` says, and no payload.
+// A flow of which no payload has been sent: the client expects the server's first byte as number `ack`.
 bool insert_counting_from(PacketLab& lab, const LabFlow& flow, std::uint32_t ack) {
     datapath::PacketDirection up = lab.up(flow);
+    datapath::PacketDirection down = lab.down(flow);
     up.route.ack = up.route.ack_start = ack;
+    up.route.seq_next = client_start;
+    down.route.ack = down.route.ack_start = client_start + flow.client_shift;
+    down.route.seq_next = ack - flow.server_shift;
     datapath::PacketFlow about;
     about.id = flow.id;
-    return lab.splice().insert(about, up, lab.down(flow)).has_value();
+    return lab.splice().insert(about, up, down).has_value();
+}
+
+// Payload and acknowledgement of either end; numbers are those of the client's leg.
+void client_says(PacketLab& lab, const LabFlow& flow, std::uint32_t seq, std::uint32_t ack,
+                 const std::string& payload = {}) {
+    Segment segment{.tuple = lab.up(flow).arrives, .seq = seq, .ack = ack, .payload = payload};
+    EXPECT_EQ(run_ingress(lab, frame_of(segment)).action, TC_ACT_REDIRECT);
+}
+void server_says(PacketLab& lab, const LabFlow& flow, std::uint32_t seq, std::uint32_t ack,
+                 const std::string& payload = {}) {
+    Segment segment{.tuple = lab.down(flow).arrives,
+                    .seq = seq - flow.server_shift,
+                    .ack = ack + flow.client_shift,
+                    .payload = payload};
+    EXPECT_EQ(run_ingress(lab, frame_of(segment)).action, TC_ACT_REDIRECT);
 }
 
 // Whichever bit: 2^31 more or less are the same in 32 bits, and not in 64.
@@ -237,15 +259,83 @@ TEST(PacketLife, ADamagedAcknowledgementIsPutRightByTheNext) {
     PacketLab lab;
     const LabFlow flow;
     ASSERT_TRUE(insert_counting_from(lab, flow, 2000));
-    Segment segment;
-    segment.tuple = lab.up(flow).arrives;
+    server_says(lab, flow, 2000, client_start, std::string(1000, 'x'));
     for (int bit = 0; bit < 32; ++bit) {
-        for (const std::uint32_t ack : {3000U, 3000U ^ 1U << bit, 3000U}) {
-            segment.ack = ack;
-            EXPECT_EQ(run_ingress(lab, frame_of(segment)).action, TC_ACT_REDIRECT);
-        }
+        for (const std::uint32_t ack : {3000U, 3000U ^ 1U << bit, 3000U})
+            client_says(lab, flow, client_start, ack);
         EXPECT_EQ(lab.listed(flow.id).down.bytes, 1000u) << bit;
     }
+}
+
+// Steps forward and back, small and large; enough of each lead round all numbers.
+constexpr std::array leaps = {0x0000'0001U, 0x0000'ffffU, 0x0fff'ffffU, 0x1000'0000U, 0x3fff'ffffU,
+                              0x4000'0000U, 0x7fff'0000U, 0xc000'0000U, 0xf000'0001U, 0xffff'0000U};
+
+TEST(PacketLife, AnAcknowledgementOfWhatWasNeverSentCountsNothing) {
+    PacketLab lab;
+    const LabFlow flow;
+    const std::uint32_t start = 0xffff'fe00;
+    ASSERT_TRUE(insert_counting_from(lab, flow, start));
+    std::uint32_t bytes = 0;
+    for (const std::uint32_t leap : leaps) {
+        server_says(lab, flow, start + bytes, client_start, std::string(1000, 'x'));
+        bytes += 1000;
+        for (int times = 1; times < 20; ++times) {
+            client_says(lab, flow, client_start, start + bytes + leap * static_cast<std::uint32_t>(times));
+            EXPECT_LE(lab.listed(flow.id).down.bytes, bytes) << leap << " x " << times;
+        }
+        client_says(lab, flow, client_start, start + bytes);
+        EXPECT_EQ(lab.listed(flow.id).down.bytes, bytes) << leap;
+    }
+    client_says(lab, flow, client_start, start + bytes + 100'000'000);
+    EXPECT_EQ(lab.listed(flow.id).down.bytes, bytes) << "and that is the last word";
+    EXPECT_TRUE(lab.kill(flow.id));
+    EXPECT_EQ(ended(lab).bytes_down, bytes);
+}
+
+TEST(PacketLife, PayloadFarAheadNeitherCountsNorHidesWhatArrives) {
+    PacketLab lab;
+    const LabFlow flow;
+    const std::uint32_t start = 0x7fff'fe00;
+    ASSERT_TRUE(insert_counting_from(lab, flow, start));
+    std::uint32_t bytes = 0;
+    for (const std::uint32_t leap : leaps) {
+        for (std::uint32_t times = 1; times < 20; ++times) {
+            client_says(lab, flow, client_start + bytes + leap * times, start, "far ahead");
+            EXPECT_EQ(lab.listed(flow.id).up.bytes, bytes) << leap << " x " << times;
+        }
+        client_says(lab, flow, client_start + bytes, start, std::string(1000, 'x'));
+        bytes += 1000;
+        server_says(lab, flow, start, client_start + bytes);
+        EXPECT_EQ(lab.listed(flow.id).up.bytes, bytes) << leap;
+    }
+}
+
+TEST(PacketLife, CountsFarBeyondWhatTheNumbersOfAPacketHold) {
+    PacketLab lab;
+    const LabFlow flow;
+    const std::uint32_t start = 2000;
+    ASSERT_TRUE(insert_counting_from(lab, flow, start));
+    std::uint64_t bytes = 0;
+    while (bytes < 10'000'000'000) {
+        bytes += 99'000'000;  // all but the end of it comes by another way, as far as the gateway sees
+        server_says(lab, flow, static_cast<std::uint32_t>(start + bytes - 1000), client_start,
+                    std::string(1000, 'x'));
+        client_says(lab, flow, client_start, static_cast<std::uint32_t>(start + bytes));
+        ASSERT_EQ(lab.listed(flow.id).down.bytes, bytes);
+    }
+}
+
+// How long the other pieces of a segment are, the gateway does not see.
+TEST(PacketLife, AFragmentedSegmentCountsWhole) {
+    PacketLab lab;
+    const LabFlow flow;
+    ASSERT_TRUE(insert_counting_from(lab, flow, 2000));
+    Segment first{.tuple = lab.up(flow).arrives, .seq = client_start, .payload = std::string(1000, 'x')};
+    first.more_fragments = true;
+    EXPECT_EQ(run_ingress(lab, frame_of(first)).action, TC_ACT_REDIRECT);
+    server_says(lab, flow, 2000, client_start + 1460);
+    EXPECT_EQ(lab.listed(flow.id).up.bytes, 1460u);
 }
 
 // A damaged packet of those that come after the last acknowledgement would stay the last word.
@@ -253,6 +343,7 @@ TEST(PacketLife, AfterTheAcknowledgementOfTheFinNoOtherCounts) {
     PacketLab lab;
     const LabFlow flow;
     ASSERT_TRUE(insert_counting_from(lab, flow, 2000));
+    server_says(lab, flow, 2000, client_start, std::string(1000, 'x'));
     Segment fin;
     fin.tuple = lab.down(flow).arrives;
     fin.flags = TH_FIN | TH_ACK;

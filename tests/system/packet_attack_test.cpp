@@ -179,6 +179,22 @@ TEST_F(PacketAttack, NothingGoesOnBehindAReset) {
     EXPECT_EQ(server_.heard_from(50'000), heard);
 }
 
+TEST_F(PacketAttack, AnAcknowledgementOfWhatWasNeverSentCountsNothing) {
+    RawPeer peer(lab_.client(), client(50'000), Lab::server_v4(7000));
+    open(peer);
+    const std::uint64_t bytes = hello("allowed.example").size();
+    for (std::uint32_t ahead = 100'000'000; ahead < 3'000'000'000; ahead += 100'000'000)
+        peer.send({.flags = TH_ACK, .ack = peer.ack + ahead});
+    const std::uint64_t before = lab_.server().tcp_segments_received();
+    expect_echo(peer, "still alive");
+    peer.send({.flags = TH_ACK, .ack = peer.ack + 100'000'000});
+    EXPECT_TRUE(wait_until([&] { return lab_.server().tcp_segments_received() >= before + 3; }));
+    EXPECT_EQ(gateway_.flows().at(0).number("bytes_up"), bytes + 11);
+    EXPECT_EQ(gateway_.flows().at(0).number("bytes_down"), bytes + 11);
+    peer.send({.flags = TH_RST | TH_ACK});
+    EXPECT_EQ(gateway_.wait_for("end").number("bytes_down"), bytes + 11);
+}
+
 // FINs and acknowledgements of one who knows the tuple and no number.
 TEST_F(PacketAttack, BlindFinsDoNotHideAFlow) {
     RawPeer peer(lab_.client(), client(50'000), Lab::server_v4(7000));

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bpf/packet_bytes.h"
 #include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/monotonic.h"
@@ -22,11 +23,6 @@ namespace {
 constexpr std::uint32_t closing_slots_tried = 4096;
 // Looking at all guards costs 0.1 ms: none is found again only after so long.
 constexpr std::uint64_t guards_full_ns = 10'000'000;
-
-std::uint64_t bytes_acknowledged(const packet_route& route) {
-    const std::uint64_t acknowledged = route.ack - route.ack_start;
-    return acknowledged != 0 && (route.flags & PACKET_ROUTE_FIN_ACKED) != 0 ? acknowledged - 1 : acknowledged;
-}
 
 // A rule and the facts that flows were judged by share one text, so that a slot needs one number for both.
 struct RuleText {
@@ -323,8 +319,8 @@ std::optional<flow_record> PacketTable::record(const packet_flow& flow) const {
     flow_record out = identity(flow);
     out.active_ns = std::max({up->active_ns, down->active_ns, flow.accepted_ns});
     out.dialled = packet_destination(up->leaves);
-    out.up = {.bytes = bytes_acknowledged(*down), .packets = up->packets};
-    out.down = {.bytes = bytes_acknowledged(*up), .packets = down->packets};
+    out.up = {.bytes = packet_bytes_arrived(&*down, &*up), .packets = up->packets};
+    out.down = {.bytes = packet_bytes_arrived(&*up, &*down), .packets = down->packets};
     return out;
 }
 
