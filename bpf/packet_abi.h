@@ -57,8 +57,9 @@ struct packet_route {
     __u32 ifindex;     /* of the interface to leave by */
     __u8 scale_from;   /* window scale that the sender of this direction announced on its leg */
     __u8 scale_to;     /* ... and what we announced on the leg that its packets leave on */
-    __u8 is_down;      /* 1: server to client */
-    __u8 watched;      /* WATCHED: what is known of the server's first record (packet_watch.h) */
+    __u8 is_down : 1;  /* 1: server to client */
+    __u8 skipped : 7;  /* WATCHED: bytes of records that say nothing, before the server's first that does */
+    __u8 watched;      /* WATCHED: what is known of that one (packet_watch.h) */
     __u32 flags;       /* PACKET_ROUTE_... */
     __u32 slot;        /* of the flow, in `packet_flows` */
     __u32 fin_ack;     /* with FIN_HEARD: the acknowledgement that covers the other side's FIN */

@@ -4,16 +4,20 @@
 /*
  * The watch for a HelloRetryRequest (RFC 8446 4.1.4), after which the client sends a second ClientHello that
  * may name another server. Of a client's payload nothing but its first hello passes until the server's first
- * record has been seen, in as many segments as it comes. If that is none of these, the watch is over. Else
- * the client's next payload goes to the agent for its judgement, and waits for it.
+ * record has been seen, in as many segments as it comes. Warnings and change_cipher_spec in front of that
+ * answer nothing. If it is no HelloRetryRequest, the watch is over. Else the client's next payload goes to
+ * the agent for its judgement, and waits for it.
  */
 #include "packet_leg.h"
 #include "packet_maps.h"
 #include "packet_parse.h"
 
+#define PACKET_TLS_CHANGE_CIPHER_SPEC 20
+#define PACKET_TLS_ALERT 21
 #define PACKET_TLS_HANDSHAKE 22
+#define PACKET_TLS_WARNING 1
 #define PACKET_TLS_SERVER_HELLO 2
-/* Where they are in the server's stream, which begins with a TLS record. */
+/* Where they are in a record. */
 #define PACKET_TLS_LENGTH_AT 3
 #define PACKET_TLS_MESSAGE_AT 5
 #define PACKET_TLS_RANDOM_AT 11
@@ -21,7 +25,9 @@
 /* Of packet_route.watched, beside the number of bytes that have been seen. */
 #define PACKET_WATCHED_BYTES 0x3f
 #define PACKET_WATCHED_LONG 0x40  /* the upper byte of the record's length is not 0 */
-#define PACKET_WATCHED_OTHER 0x80 /* the random is not that of a HelloRetryRequest */
+#define PACKET_WATCHED_OTHER 0x80 /* no handshake record; later: not the random of a HelloRetryRequest */
+#define PACKET_WATCHED_SHORT 0x40 /* with OTHER, behind its length: that is 1 */
+#define PACKET_SKIPPED_MAX 127
 
 /* One packet's worth of pieces: the largest that TSO makes. */
 #define PACKET_HELLO_PIECES_MAX 32
@@ -34,14 +40,33 @@ static const __u8 packet_retry_random[32] = {
 
 enum packet_watched {
     PACKET_WATCHED_more,      /* it goes on in another segment */
-    PACKET_WATCHED_answer,    /* a ServerHello, an alert, or not TLS at all: the first hello stands */
+    PACKET_WATCHED_skipped,   /* a warning, or change_cipher_spec: the next record may tell */
+    PACKET_WATCHED_answer,    /* a ServerHello, a fatal alert, or not TLS at all: the first hello stands */
     PACKET_WATCHED_uncertain, /* or a HelloRetryRequest for certain */
     PACKET_WATCHED_gap,       /* what overtook the record comes again */
 };
 
+/* An alert is two bytes, or two records of one each; change_cipher_spec is one byte. */
+static __always_inline __u32 packet_watch_byte_other(__u32 at, __u8 byte, __u8* watched) {
+    if (at == PACKET_TLS_LENGTH_AT && byte != 0) return PACKET_WATCHED_uncertain;
+    if (at == PACKET_TLS_LENGTH_AT + 1) {
+        if (byte != 1 && byte != 2) return PACKET_WATCHED_uncertain;
+        if (byte == 1) *watched |= PACKET_WATCHED_SHORT;
+    }
+    if (at == PACKET_TLS_MESSAGE_AT && *watched & PACKET_WATCHED_SHORT) return PACKET_WATCHED_skipped;
+    if (at == PACKET_TLS_MESSAGE_AT && byte != PACKET_TLS_WARNING) return PACKET_WATCHED_answer;
+    return at > PACKET_TLS_MESSAGE_AT ? PACKET_WATCHED_skipped : PACKET_WATCHED_more;
+}
+
 /* What the record is, by this byte of it. */
 static __always_inline __u32 packet_watch_byte(__u32 at, __u8 byte, __u8* watched) {
+    if (at == 0 && (byte == PACKET_TLS_ALERT || byte == PACKET_TLS_CHANGE_CIPHER_SPEC)) {
+        *watched |= PACKET_WATCHED_OTHER;
+        return PACKET_WATCHED_more;
+    }
     if (at == 0 && byte != PACKET_TLS_HANDSHAKE) return PACKET_WATCHED_answer;
+    if (at < PACKET_TLS_RANDOM_AT && *watched & PACKET_WATCHED_OTHER)
+        return packet_watch_byte_other(at, byte, watched);
     if (at == PACKET_TLS_MESSAGE_AT && byte != PACKET_TLS_SERVER_HELLO) return PACKET_WATCHED_answer;
     if (at == PACKET_TLS_LENGTH_AT && byte != 0) *watched |= PACKET_WATCHED_LONG;
     /* A ServerHello in several records. */
@@ -58,15 +83,16 @@ struct packet_watching {
     struct __sk_buff* skb;
     __u32 offset; /* of the payload in the packet */
     __u32 bytes;  /* of it */
-    __s32 from;   /* where it begins in the server's stream */
+    __s32 from;   /* where it begins, counted from the record's first byte */
     __u32 result; /* enum packet_watched */
+    __u32 skipped;
     __u8 watched;
 };
 
-static long packet_watch_next(__u32 at, struct packet_watching* w) {
+static long packet_watch_next(__u32 index, struct packet_watching* w) {
     __u8 byte = 0;
+    const __u32 at = w->watched & PACKET_WATCHED_BYTES;
     const __s32 here = (__s32)at - w->from;
-    if (at < (w->watched & PACKET_WATCHED_BYTES)) return 0;
     if (here < 0) w->result = PACKET_WATCHED_gap;
     if (here < 0 || here >= (__s32)w->bytes) return 1;
     if (bpf_skb_load_bytes(w->skb, w->offset + (__u32)here, &byte, 1) != 0) {
@@ -75,7 +101,14 @@ static long packet_watch_next(__u32 at, struct packet_watching* w) {
     }
     w->result = packet_watch_byte(at, byte, &w->watched);
     ++w->watched;
-    return w->result != PACKET_WATCHED_more;
+    if (w->result != PACKET_WATCHED_skipped) return w->result != PACKET_WATCHED_more;
+    w->result = PACKET_WATCHED_more;
+    w->watched = 0;
+    w->from -= (__s32)at + 1;
+    w->skipped += at + 1;
+    if (w->skipped <= PACKET_SKIPPED_MAX) return 0;
+    w->result = PACKET_WATCHED_uncertain; /* whoever warns so often has something else in mind */
+    return 1;
 }
 
 /* Looks at a segment of the server's, whose payload begins `from` bytes behind the start of its stream. */
@@ -85,10 +118,13 @@ static __noinline __u32 packet_watch_record(struct __sk_buff* skb, const struct 
     struct packet_watching w = {.skb = skb,
                                 .offset = packet->l4 + packet->tcp_bytes,
                                 .bytes = packet->payload,
-                                .from = from,
+                                .from = from - (__s32)route->skipped,
+                                .skipped = route->skipped,
                                 .watched = route->watched};
-    bpf_loop(PACKET_TLS_RANDOM_END, packet_watch_next, &w, 0);
-    if (w.result != PACKET_WATCHED_gap) route->watched = w.watched;
+    bpf_loop(PACKET_SKIPPED_MAX + PACKET_TLS_RANDOM_END, packet_watch_next, &w, 0);
+    if (w.result == PACKET_WATCHED_gap) return w.result;
+    route->watched = w.watched;
+    route->skipped = w.skipped & PACKET_SKIPPED_MAX;
     return w.result;
 }
 
@@ -162,6 +198,7 @@ static __always_inline int packet_watch_down(struct __sk_buff* skb, const struct
         case PACKET_WATCHED_gap:
             return 0;
         case PACKET_WATCHED_more:
+        case PACKET_WATCHED_skipped: /* not so */
             return 1;
         case PACKET_WATCHED_answer:
             __sync_fetch_and_and(&other->flags, ~PACKET_ROUTE_JUDGED);

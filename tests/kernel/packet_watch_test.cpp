@@ -21,6 +21,14 @@ std::string server_hello(bool retry) {
     return std::string("\x16\x03\x03\x00\x5a\x02\x00\x00\x56\x03\x03", 11) + random + std::string(52, 'x');
 }
 
+// RFC 8446 6: unrecognized_name, as servers of TLS 1.2 have it.
+std::string warning() {
+    return std::string("\x15\x03\x03\x00\x02\x01\x70", 7);
+}
+std::string change_cipher_spec() {
+    return std::string("\x14\x03\x03\x00\x01\x01", 6);
+}
+
 class PacketWatch : public testing::Test {
   protected:
     void SetUp() override {
@@ -144,9 +152,52 @@ TEST_F(PacketWatch, ASecondHelloThatIsRefusedEndsTheFlow) {
     EXPECT_NE(client_says("second hello"), TC_ACT_REDIRECT);
 }
 
-TEST_F(PacketWatch, AfterAnAlertAllPasses) {
-    EXPECT_EQ(server_says(std::string("\x15\x03\x03\x00\x02\x02\x28", 7)), TC_ACT_REDIRECT);
+TEST_F(PacketWatch, AfterAFatalAlertAllPasses) {
+    EXPECT_EQ(server_says(warning() + std::string("\x15\x03\x03\x00\x02\x02\x28", 7)), TC_ACT_REDIRECT);
     EXPECT_EQ(client_says("more"), TC_ACT_REDIRECT);
+}
+
+// Whatever a warning says, what comes behind it may ask for a second hello.
+TEST_F(PacketWatch, AWarningOrAChangeCipherSpecAnswersNothing) {
+    const std::string beginning = warning() + change_cipher_spec() + warning();
+    const std::string stream = beginning + server_hello(true);
+    EXPECT_EQ(server_says(beginning), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("too early"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "");
+    EXPECT_EQ(server_says(stream.substr(3), 3), TC_ACT_REDIRECT) << "from the midst of the first on, again";
+    EXPECT_EQ(client_says("second hello"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "second hello");
+}
+
+TEST_F(PacketWatch, WarningsInPiecesAndAServerHelloAnswer) {
+    const std::string stream =
+        change_cipher_spec() + warning() + std::string("\x15\x03\x03\x00\x01\x01", 6) + server_hello(false);
+    const std::size_t tells = stream.size() - 52;
+    for (std::size_t at = 0; at < tells; ++at) {
+        EXPECT_EQ(client_says("too early"), TC_ACT_SHOT) << at;
+        EXPECT_EQ(server_says(stream.substr(at, 1), at), TC_ACT_REDIRECT);
+        EXPECT_EQ(server_says(stream.substr(at / 2, at - at / 2), at / 2), TC_ACT_REDIRECT) << "again";
+    }
+    EXPECT_EQ(client_says("finished"), TC_ACT_REDIRECT);
+    EXPECT_EQ(copied(), "");
+}
+
+TEST_F(PacketWatch, AnAlertOfAnotherLengthLeavesTheNextHelloToTheAgent) {
+    EXPECT_EQ(server_says(std::string("\x15\x03\x03\x00\x04\x01\x00\x01\x00", 9)), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("second hello"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "second hello");
+}
+
+TEST_F(PacketWatch, WarningsWithoutEndLeaveTheNextHelloToTheAgent) {
+    std::string warnings;
+    for (int i = 0; i < 18; ++i)
+        warnings += warning();
+    EXPECT_EQ(server_says(warnings), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("too early"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "");
+    EXPECT_EQ(server_says(warning(), warnings.size()), TC_ACT_REDIRECT);
+    EXPECT_EQ(client_says("second hello"), TC_ACT_SHOT);
+    EXPECT_EQ(copied(), "second hello");
 }
 
 TEST_F(PacketWatch, AfterAnotherMessageAllPasses) {

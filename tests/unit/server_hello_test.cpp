@@ -83,5 +83,44 @@ TEST(ServerHello, EmptyRecordsAreSkipped) {
     EXPECT_EQ(parse_server_hello(stream).answer, ServerAnswer::hello_retry_request);
 }
 
+const Bytes warning = {21, 3, 3, 0, 2, 1, 112};  // RFC 8446 6: unrecognized_name
+const Bytes change_cipher_spec = {20, 3, 3, 0, 1, 1};
+
+Bytes joined(const std::vector<Bytes>& parts) {
+    Bytes all;
+    for (const Bytes& part : parts)
+        all.insert(all.end(), part.begin(), part.end());
+    return all;
+}
+
+TEST(ServerHello, AWarningOrAChangeCipherSpecAnswersNothing) {
+    const Bytes piece = {21, 3, 3, 0, 1, 1};
+    const Bytes before = joined({warning, change_cipher_spec, piece, piece});
+    const Bytes stream = joined({before, in_records(server_hello(retry_random), 44)});
+    const ServerHello seen = parse_server_hello(stream);
+    EXPECT_EQ(seen.answer, ServerAnswer::hello_retry_request);
+    EXPECT_EQ(seen.bytes, stream.size());
+    for (std::size_t length = 0; length < stream.size(); ++length) {
+        const ServerHello part = parse_server_hello(std::span(stream).first(length));
+        ASSERT_EQ(part.answer, ServerAnswer::incomplete) << length;
+        ASSERT_GT(part.bytes_needed, length);
+        ASSERT_LE(part.bytes_needed, stream.size());
+    }
+    Bytes random = retry_random;
+    random.back() ^= 1;
+    EXPECT_EQ(parse_server_hello(joined({before, in_records(server_hello(random), 44)})).answer,
+              ServerAnswer::other);
+    EXPECT_EQ(parse_server_hello(joined({before, {21, 3, 3, 0, 2, 2, 40}})).answer, ServerAnswer::other);
+}
+
+TEST(ServerHello, WarningsWithoutEndOrOfAnotherLengthMayHideARetry) {
+    const std::vector<Bytes> many(18, warning);
+    EXPECT_EQ(parse_server_hello(joined(many)).answer, ServerAnswer::incomplete);
+    EXPECT_EQ(parse_server_hello(joined({joined(many), warning})).answer, ServerAnswer::hello_retry_request);
+    for (const Bytes& strange :
+         {Bytes{21, 3, 3, 0, 0}, Bytes{21, 3, 3, 0, 4, 1, 0, 1, 0}, Bytes{20, 3, 3, 1, 1}})
+        EXPECT_EQ(parse_server_hello(strange).answer, ServerAnswer::hello_retry_request);
+}
+
 }  // namespace
 }  // namespace sluice::tls

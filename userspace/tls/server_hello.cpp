@@ -7,7 +7,11 @@ namespace sluice::tls {
 namespace {
 
 constexpr std::size_t record_header_bytes = 5;
+constexpr std::uint8_t change_cipher_spec_record = 20;
+constexpr std::uint8_t alert_record = 21;
 constexpr std::uint8_t handshake_record = 22;
+constexpr std::uint8_t warning = 1;
+constexpr std::size_t aside_bytes_max = 127;  // of all; bpf/packet_watch.h has the same
 constexpr std::uint8_t server_hello_message = 2;
 constexpr std::size_t random_offset = 6;  // after msg_type, length and legacy_version
 constexpr std::array<std::uint8_t, 32> retry_random = {
@@ -40,6 +44,11 @@ struct Start {
     }
 };
 
+// What answers nothing, if it is a warning.
+bool is_aside(std::uint8_t record_type) {
+    return record_type == alert_record || record_type == change_cipher_spec_record;
+}
+
 }  // namespace
 
 ServerHello parse_server_hello(std::span<const std::uint8_t> stream) {
@@ -48,18 +57,29 @@ ServerHello parse_server_hello(std::span<const std::uint8_t> stream) {
     std::size_t position = 0;
     std::size_t message_left = wanted_bytes;  // until the message's own length is known
     std::size_t message_seen = 0;
+    std::size_t aside_bytes = 0;
     while (message_left > 0) {
         const auto rest = stream.subspan(position);
-        if (!rest.empty() && rest[0] != handshake_record) return other;
+        const bool aside = !rest.empty() && is_aside(rest[0]);
+        if (!rest.empty() && rest[0] != handshake_record && !aside) return other;
         if (rest.size() < record_header_bytes) return {.bytes_needed = position + record_header_bytes};
         const std::size_t length = static_cast<std::size_t>(rest[3]) << 8 | rest[4];
         const auto fragment =
             rest.subspan(record_header_bytes, std::min(length, rest.size() - record_header_bytes));
-        start.add(fragment);
+        if (aside) {
+            aside_bytes += record_header_bytes + length;
+            // An alert is two bytes, or two records of one each. Whoever makes other ones, or warns without
+            // end, has something else in mind.
+            if (length < 1 || length > 2 || aside_bytes > aside_bytes_max)
+                return {.answer = ServerAnswer::hello_retry_request, .bytes = position};
+            if (length == 2 && !fragment.empty() && fragment[0] != warning) return other;
+        } else {
+            start.add(fragment);
+            message_seen += length;
+        }
         if (!start.can_be_retry()) return other;
         if (fragment.size() < length) return {.bytes_needed = position + record_header_bytes + length};
         position += record_header_bytes + length;
-        message_seen += length;
         if (start.size == wanted_bytes)
             message_left = start.message_bytes() - std::min(start.message_bytes(), message_seen);
     }

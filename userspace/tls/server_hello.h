@@ -9,8 +9,8 @@ namespace sluice::tls {
 
 enum class ServerAnswer : std::uint8_t {
     incomplete,           // ask again with at least `bytes_needed` bytes
-    hello_retry_request,  // whole; a second ClientHello will follow
-    other,                // a ServerHello, an alert, or not TLS at all: the first ClientHello stands
+    hello_retry_request,  // whole; a second ClientHello will follow. Also what is meant to hide one
+    other,                // a ServerHello, a fatal alert, or not TLS at all: the first ClientHello stands
 };
 
 struct ServerHello {
@@ -20,7 +20,8 @@ struct ServerHello {
 };
 
 // `stream`: everything the server has said so far. A HelloRetryRequest is a server_hello whose random is the
-// SHA-256 of "HelloRetryRequest" (RFC 8446 4.1.3); it may be cut into records anywhere.
+// SHA-256 of "HelloRetryRequest" (RFC 8446 4.1.3); it may be cut into records anywhere. Warnings and
+// change_cipher_spec may come before it, a few of each, and answer nothing.
 ServerHello parse_server_hello(std::span<const std::uint8_t> stream);
 
 }  // namespace sluice::tls
