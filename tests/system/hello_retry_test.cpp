@@ -5,6 +5,7 @@
 #include <atomic>
 #include <optional>
 
+#include "bpf/packet_abi.h"
 #include "tests/support/gateway.h"
 #include "tests/support/hello_builder.h"
 #include "tests/support/real_clients.h"
@@ -12,6 +13,8 @@
 #include "tests/support/tcp_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
+#include "userspace/datapath/mapped_array.h"
+#include "userspace/datapath/packet_table.h"
 
 namespace sluice::test {
 namespace {
@@ -165,6 +168,27 @@ TEST(HelloRetry, SilenceAfterTheRequestEndsAtTheDeadline) {
     EXPECT_EQ(gateway.wait_for("end", client.local()).text("end"), "hello_incomplete");
 }
 
+// As if other bytes were guarded, of servers that do not acknowledge them.
+class OccupiedGuards {
+  public:
+    explicit OccupiedGuards(const std::string& state_directory)
+        : table_(state_directory, datapath::PacketTable::Access::read),
+          guards_(table_.map_fd("packet_guards"), PACKET_GUARDS_MAX, PROT_READ | PROT_WRITE,
+                  "packet_guards") {
+        set_all(PACKET_GUARD_asked);
+    }
+    void free() { set_all(PACKET_GUARD_free); }
+
+  private:
+    void set_all(packet_guard_state state) {
+        for (std::uint32_t i = 0; i < PACKET_GUARDS_MAX; ++i)
+            std::atomic_ref(guards_[i].state).store(state);
+    }
+
+    datapath::PacketTable table_;
+    datapath::MappedArray<packet_guard> guards_;
+};
+
 // A server that the gateway has met, and reaches without a socket: the kernel programs stop the second hello
 // until the agent has judged it.
 class PacketHelloRetry : public testing::Test {
@@ -275,6 +299,36 @@ TEST_F(PacketHelloRetry, WhatIsNoHelloIsRefused) {
     client.send("GET / HTTP/1.0\r\n\r\n");
     EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
     EXPECT_EQ(gateway_.wait_for("end", client.local()).text("end"), "hello_malformed");
+}
+
+TEST_F(PacketHelloRetry, HalfOfOneEndsAtTheDeadline) {
+    gateway_.write_config(
+        std::string("limits: {workers: 1}\npeek: {silence_ms: 100, hello_deadline_ms: 300}\n") + policy);
+    gateway_.stop();
+    gateway_.start();
+    meet();
+    TcpSocket client = asked_again();
+    client.send(allowed_.substr(0, allowed_.size() / 2));
+    EXPECT_EQ(client.receive_to_end().end, StreamEnd::reset);
+    const JsonRecord end = gateway_.wait_for("end", client.local());
+    EXPECT_EQ(end.text("end"), "hello_incomplete") << end;
+    EXPECT_EQ(end.text("mode"), "packet") << end;
+    expect_no_more_hellos();
+}
+
+// A guard that other bytes still have, as when a server is slow to acknowledge the first hello.
+TEST_F(PacketHelloRetry, OneThatCannotBeGuardedYetIsJudgedOnceAndPassesLater) {
+    TcpSocket client = asked_again();
+    EXPECT_TRUE(wait_until([&] { return gateway_.count_lines("verdict") == hellos_; }));
+    OccupiedGuards guards(gateway_.state_directory());
+    const std::uint64_t retransmitted_before = retransmitted();
+    client.send(build_hello({.server_name = "allowed.example"}));
+    EXPECT_TRUE(wait_until([&] { return retransmitted() >= retransmitted_before + 2; }));
+    expect_no_more_hellos();
+    guards.free();
+    hellos_ += 1;
+    expect_no_more_hellos();
+    EXPECT_EQ(gateway_.count_lines("verdict"), hellos_);
 }
 
 TEST_F(PacketHelloRetry, WhileTheAgentIsDeadItWaitsAndTheNextOneJudges) {

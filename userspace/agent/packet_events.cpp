@@ -48,7 +48,7 @@ void PacketEvents::read_when_urgent() {
 
 void PacketEvents::read_regularly() {
     read();
-    second_hellos_.end_late();
+    second_hellos_.look_after();
     timer_.expires_after(interval);
     timer_.async_wait([this](boost::system::error_code error) {
         if (!error) read_regularly();

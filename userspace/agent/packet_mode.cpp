@@ -175,10 +175,10 @@ bool PacketMode::refuse(const Flow& flow, std::uint32_t slot) {
     return splice_.refuse(slot, record_of(flow, facts));
 }
 
-void PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
+bool PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
                       std::span<const char> hello) {
     const std::string facts = facts_text(flow.facts());
-    if (!splice_.pass(last.slot, record_of(flow, facts), seq, hello)) return;
+    if (!splice_.pass(last.slot, record_of(flow, facts), seq, hello)) return false;
     injector_.inject({.tuple = tuple_of(flow.source, flow.gateway_end()),
                       .seq = seq,
                       .ack = last.ack,
@@ -187,6 +187,7 @@ void PacketMode::pass(const Flow& flow, const packet_hello_head& last, std::uint
                       .tsval = last.tsval,
                       .tsecr = last.tsecr},
                      hello);
+    return true;
 }
 
 void PacketMode::announce(const Flow& flow, int socket) {

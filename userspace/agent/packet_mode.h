@@ -56,9 +56,9 @@ class PacketMode {
     // The flow's second hello has been judged, and is refused. False: the flow has ended already.
     bool refuse(const Flow& flow, std::uint32_t slot);
     // Or allowed: passes on these bytes, the first of which has this number, and from here on all that its
-    // client sends, but nothing else in their place. `last`: of the client's last packet. When it cannot be
-    // guarded now, nothing happens: the client sends it again.
-    void pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
+    // client sends, but nothing else in their place. `last`: of the client's last packet. False: it cannot be
+    // guarded now, and nothing has happened.
+    bool pass(const Flow& flow, const packet_hello_head& last, std::uint32_t seq,
               std::span<const char> hello);
 
     // Ends a flow's hold: the agent will carry it.

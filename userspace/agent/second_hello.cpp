@@ -1,6 +1,7 @@
 #include "userspace/agent/second_hello.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -56,49 +57,67 @@ SecondHellos::Waiting* SecondHellos::find(const packet_hello_head& head) {
     if (!waits) return nullptr;
     return &waiting_
                 .emplace(head.flow, Waiting{.flow = waits->flow,
-                                            .slot = head.slot,
+                                            .last = head,
                                             .seq = waits->seq,
                                             .until = Clock::now() + limits_.hello_deadline,
                                             .bytes = {}})
                 .first->second;
 }
 
-void SecondHellos::take(const packet_hello_piece& piece) {
-    Waiting* const waiting = find(piece.head);
-    if (waiting == nullptr) return;
-    // What came before is skipped, and what overtook something comes again.
-    auto& bytes = waiting->bytes;
-    const auto known = static_cast<std::int32_t>(waiting->seq + bytes.size() - piece.head.seq);
-    if (known < 0 || static_cast<std::uint32_t>(known) >= piece.head.bytes) return;
+// What came before is skipped, and what overtook something comes again. Nothing: it is not whole yet.
+std::optional<Opening> SecondHellos::add(Waiting& waiting, const packet_hello_piece& piece) const {
+    auto& bytes = waiting.bytes;
+    const auto known = static_cast<std::int32_t>(waiting.seq + bytes.size() - piece.head.seq);
+    if (known < 0 || static_cast<std::uint32_t>(known) >= piece.head.bytes) return std::nullopt;
     const auto fresh = std::span(reinterpret_cast<const char*>(piece.data), piece.head.bytes)
                            .subspan(static_cast<std::uint32_t>(known));
     const std::size_t room =
         limits_.hello_bytes_max - std::min<std::size_t>(bytes.size(), limits_.hello_bytes_max);
     bytes.insert(bytes.end(), fresh.begin(),
                  fresh.begin() + static_cast<std::ptrdiff_t>(std::min(fresh.size(), room)));
-    auto opening = read_second_hello(
-        std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()), limits_);
-    if (!opening) return;
-    judge(*waiting, std::move(*opening), &piece.head);
-    waiting_.erase(piece.head.flow);
+    return read_second_hello(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()),
+                             limits_);
 }
 
-void SecondHellos::judge(const Waiting& waiting, Opening opening, const packet_hello_head* last) {
+void SecondHellos::take(const packet_hello_piece& piece) {
+    Waiting* const waiting = find(piece.head);
+    if (waiting == nullptr) return;
+    waiting->last = piece.head;
+    bool is_done = false;
+    if (waiting->allowed) {
+        is_done = pass(*waiting);
+    } else if (auto opening = add(*waiting, piece)) {
+        is_done = judge(*waiting, std::move(*opening), true);
+    }
+    if (is_done) waiting_.erase(piece.head.flow);
+}
+
+bool SecondHellos::judge(Waiting& waiting, Opening opening, bool is_whole) {
     const flow_end trouble = opening.trouble;
     Flow flow = flow_of(waiting.flow, std::move(opening));
     flow_end end = judge_(flow, trouble);
-    if (end == FLOW_END_live && last != nullptr) return packet_.pass(flow, *last, waiting.seq, waiting.bytes);
+    if (end == FLOW_END_live && is_whole) {
+        waiting.allowed = std::move(flow);
+        return pass(waiting);
+    }
     if (end == FLOW_END_live) end = trouble;  // half a hello, which the policy lets pass: half is no hello
-    if (packet_.refuse(flow, waiting.slot) && refused_.size() < refused_max) refused_[flow.id] = end;
+    if (packet_.refuse(flow, waiting.last.slot) && refused_.size() < refused_max) refused_[flow.id] = end;
+    return true;
 }
 
-void SecondHellos::end_late() {
+bool SecondHellos::pass(const Waiting& waiting) {
+    return packet_.pass(*waiting.allowed, waiting.last, waiting.seq, waiting.bytes) ||
+           !packet_.table().waiting(waiting.last.slot, waiting.last.flow);
+}
+
+void SecondHellos::look_after() {
     const auto now = Clock::now();
-    std::erase_if(waiting_, [&](const auto& entry) {
-        if (entry.second.until > now) return false;
-        judge(entry.second, incomplete(), nullptr);
-        return true;
-    });
+    for (auto at = waiting_.begin(); at != waiting_.end();) {
+        Waiting& waiting = at->second;
+        const bool is_late = waiting.until <= now;
+        const bool is_done = waiting.allowed ? pass(waiting) : is_late && judge(waiting, incomplete(), false);
+        at = is_done ? waiting_.erase(at) : std::next(at);
+    }
 }
 
 flow_end SecondHellos::why_ended(std::uint64_t flow_id, flow_end end) {

@@ -4,15 +4,18 @@
 // like the first, and then passed on, or the flow is ended.
 //
 // Nobody has acknowledged it meanwhile: what finds no room here, or is lost with an agent that dies, its
-// client sends again.
+// client sends again. Judged it is once: one that is allowed and cannot be guarded yet waits here until it
+// can.
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "bpf/flow_abi.h"
 #include "bpf/packet_abi.h"
+#include "userspace/agent/flow.h"
 #include "userspace/agent/packet_mode.h"
 #include "userspace/agent/peek.h"
 
@@ -27,7 +30,7 @@ class SecondHellos {
     SecondHellos(PacketMode& packet, PeekLimits limits, Judge judge);
 
     void take(const packet_hello_piece& piece);
-    void end_late();  // to be called now and then
+    void look_after();  // to be called now and then
 
     // How a packet-spliced flow has ended whose end was read as `end`: who ends it here is not known there.
     flow_end why_ended(std::uint64_t flow_id, flow_end end);
@@ -35,14 +38,18 @@ class SecondHellos {
   private:
     struct Waiting {
         flow_record flow{};
-        std::uint32_t slot = 0;
-        std::uint32_t seq = 0;  // of the first byte
+        packet_hello_head last{};  // of the client's packets
+        std::uint32_t seq = 0;     // of the first byte
         Clock::time_point until;
         std::vector<char> bytes;
+        std::optional<Flow> allowed = {};
     };
 
     Waiting* find(const packet_hello_head& head);
-    void judge(const Waiting& waiting, Opening opening, const packet_hello_head* last);
+    std::optional<Opening> add(Waiting& waiting, const packet_hello_piece& piece) const;
+    // True: nothing is left to do.
+    bool judge(Waiting& waiting, Opening opening, bool is_whole);
+    bool pass(const Waiting& waiting);
 
     PacketMode& packet_;
     const PeekLimits limits_;
