@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "tests/kernel/packet_exchange.h"
@@ -25,12 +26,16 @@ class PacketGuard : public testing::TestWithParam<bool> {
     PacketGuard() : flow_(GetParam() ? flow_v6() : LabFlow{}) {}
 
     void begin(const std::string& judged, std::uint64_t id = 7, std::uint16_t port = 40000) {
-        judged_ = judged;
+        choose(id, port);
+        ASSERT_TRUE(insert());
+        ASSERT_TRUE(guard(judged));
+    }
+    void choose(std::uint64_t id, std::uint16_t port) {
         flow_.id = id;
         flow_.client.port = flow_.source.port = port;
-        ASSERT_TRUE(insert());
     }
-    std::expected<void, datapath::PacketRefusal> insert() {
+    // A flow whose client is to be judged: what it says next is as good as what it has said first.
+    bool insert() {
         datapath::PacketFlow about;
         about.id = flow_.id;
         datapath::PacketDirection up = lab_.up(flow_);
@@ -39,7 +44,20 @@ class PacketGuard : public testing::TestWithParam<bool> {
         up.route.ack = up.route.ack_start;
         down.route.ack_start = client_start + flow_.client_shift;
         down.route.ack = down.route.ack_start;
-        return lab_.splice().insert(about, up, down, judged_);
+        up.route.flags = PACKET_ROUTE_JUDGED;
+        return lab_.splice().insert(about, up, down).has_value();
+    }
+    bool guard(const std::string& judged) {
+        judged_ = judged;
+        datapath::PacketFlow about;
+        about.id = flow_.id;
+        return lab_.splice().pass(lab_.route(lab_.up(flow_).arrives).slot, about, client_start, judged);
+    }
+    std::optional<std::uint32_t> dial(std::uint16_t port) {
+        choose(port, port);
+        datapath::PacketFlow about;
+        about.id = port;
+        return lab_.splice().dial(about, lab_.up(flow_).arrives, judged_, {});
     }
     Ran client_says(const std::string& payload, std::int64_t at = 0, std::uint8_t flags = TH_ACK,
                     bool more_fragments = false) {
@@ -161,24 +179,21 @@ TEST_P(PacketGuard, OutlivesTheAgent) {
 TEST_P(PacketGuard, ThereAreOnlySoMany) {
     for (std::uint32_t flow = 1; flow <= PACKET_GUARDS_MAX; ++flow)
         begin(pattern(100), flow, static_cast<std::uint16_t>(10'000 + flow));
-    judged_ = "one too many";
-    flow_.id = PACKET_GUARDS_MAX + 1;
-    flow_.client.port = flow_.source.port = 50'000;
-    const auto refused = insert();
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error(), datapath::PacketRefusal::unguarded);
-    judged_.clear();
-    EXPECT_TRUE(insert()) << "one that needs none";
+    choose(PACKET_GUARDS_MAX + 1, 50'000);
+    ASSERT_TRUE(insert());
+    EXPECT_FALSE(guard("one too many"));
+    EXPECT_FALSE(dial(50'001));
 
-    // The server of the last but this acknowledges: there is one again.
-    judged_ = "again";
-    flow_.id = PACKET_GUARDS_MAX;
-    flow_.client.port = flow_.source.port = 10'000 + PACKET_GUARDS_MAX;
+    // The server of the first acknowledges, which was in this one's way; that of the second, for a dial.
+    choose(1, 10'001);
     server_acknowledges(100);
-    flow_.id = PACKET_GUARDS_MAX + 2;
-    flow_.client.port = flow_.source.port = 50'001;
-    EXPECT_TRUE(wait_until([&] { return insert().has_value(); }));
+    choose(PACKET_GUARDS_MAX + 1, 50'000);
+    EXPECT_TRUE(guard("again"));
     EXPECT_EQ(arrives("other"), judged_);
+    EXPECT_FALSE(dial(50'001));
+    choose(2, 10'002);
+    server_acknowledges(100);
+    EXPECT_TRUE(wait_until([&] { return dial(50'001).has_value(); }));
 }
 
 }  // namespace

@@ -42,7 +42,6 @@ splice_reason reason_of(datapath::PacketRefusal refusal) {
             return SPLICE_REASON_table_full;
         case datapath::PacketRefusal::tuple_in_use:
             return SPLICE_REASON_tuple_in_use;
-        case datapath::PacketRefusal::unguarded:
         case datapath::PacketRefusal::interface:
         case datapath::PacketRefusal::failed:
             break;

@@ -47,7 +47,6 @@ enum class PacketRefusal : std::uint8_t {
     table_full,
     tuple_in_use,  // another flow of the table has one of the two tuples
     interface,     // one of the two is of a kind that the programs are not attached to
-    unguarded,     // too many guards, of servers that are slow to acknowledge
     failed,        // the kernel refused for another reason
 };
 

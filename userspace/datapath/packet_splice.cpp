@@ -124,14 +124,13 @@ void PacketSplice::remove_all(const std::string& state_directory) {
 }
 
 std::expected<void, PacketRefusal> PacketSplice::insert(const PacketFlow& flow, const PacketDirection& up,
-                                                        const PacketDirection& down,
-                                                        std::span<const char> first_bytes) {
+                                                        const PacketDirection& down) {
     const std::scoped_lock lock(handles_->inserting);
     for (const PacketDirection* direction : {&up, &down}) {
         if (!handles_->interfaces->carries(direction->route.ifindex))
             return std::unexpected(PacketRefusal::interface);
     }
-    return handles_->table.insert(flow, up, down, first_bytes);
+    return handles_->table.insert(flow, up, down);
 }
 
 std::optional<std::uint32_t> PacketSplice::dial(const PacketFlow& flow, const packet_tuple& up,

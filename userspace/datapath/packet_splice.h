@@ -51,12 +51,9 @@ class PacketSplice {
     PacketSplice& operator=(PacketSplice&&) noexcept;
     ~PacketSplice();  // leaves everything in place
 
-    // From here on packets with either tuple are the table's. All or nothing. `first_bytes`: what the client
-    // said first and the server does not have yet; until it does, nothing else gets there in their place (at
-    // most PACKET_GUARD_BYTES_MAX; the caller sends them). Empty: nothing is guarded.
+    // From here on packets with either tuple are the table's. All or nothing.
     std::expected<void, PacketRefusal> insert(const PacketFlow& flow, const PacketDirection& up,
-                                              const PacketDirection& down,
-                                              std::span<const char> first_bytes = {});
+                                              const PacketDirection& down);
 
     // A flow that the kernel programs enter by themselves when the server answers (packet_dial.h): its slot.
     // `up`: of the client's packets, on both legs. Nothing: no room.

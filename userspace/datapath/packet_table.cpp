@@ -218,10 +218,8 @@ void PacketTable::fill(std::uint32_t slot, const PacketFlow& flow, const packet_
 }
 
 // 0, or an errno.
-int PacketTable::insert_route(std::uint32_t slot, PacketDirection direction, __u32 flags,
-                              std::uint64_t now_ns) {
+int PacketTable::insert_route(std::uint32_t slot, PacketDirection direction, std::uint64_t now_ns) {
     packet_route& route = direction.route;
-    route.flags |= flags;
     route.slot = slot;
     route.active_ns = now_ns;
     if (std::memcmp(&direction.arrives, &route.leaves, sizeof route.leaves) != 0)
@@ -229,42 +227,30 @@ int PacketTable::insert_route(std::uint32_t slot, PacketDirection direction, __u
     return bpf_map_update_elem(routes_, &direction.arrives, &route, BPF_NOEXIST) == 0 ? 0 : errno;
 }
 
-// `client_seq`: of the first byte, as the client counts.
-void PacketTable::begin_guard(std::uint32_t slot, std::uint64_t id, const packet_route& up,
-                              std::uint32_t client_seq, std::span<const char> bytes, std::uint64_t now_ns) {
-    packet_guard& guard = guards_->begin(slot, id, bytes, now_ns);
-    guard.client_seq = client_seq;
-    guard.server_ack = client_seq + up.seq_delta + guard.bytes;
-    guard.server_seq = up.ack_start + up.ack_delta;
-    std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
-}
-
 bool PacketTable::guard(std::uint32_t slot, std::uint64_t id, std::uint32_t seq,
                         std::span<const char> bytes) {
     const std::uint64_t now_ns = monotonic_ns();
     const auto up = find_route(flows_[slot].up);
     if (!up || bytes.size() > PACKET_GUARD_BYTES_MAX || !guards_->is_free(slot, now_ns)) return false;
-    begin_guard(slot, id, *up, seq, bytes, now_ns);
+    packet_guard& guard = guards_->begin(slot, id, bytes, now_ns);
+    guard.client_seq = seq;
+    guard.server_ack = seq + up->seq_delta + guard.bytes;
+    guard.server_seq = up->ack_start + up->ack_delta;
+    std::atomic_ref(guard.state).store(PACKET_GUARD_on, std::memory_order_release);
     return true;
 }
 
 std::expected<void, PacketRefusal> PacketTable::insert(const PacketFlow& flow, const PacketDirection& up,
-                                                       const PacketDirection& down,
-                                                       std::span<const char> first_bytes) {
+                                                       const PacketDirection& down) {
     const std::uint64_t now_ns = monotonic_ns();
-    const auto slot = take_slot(!first_bytes.empty(), now_ns);
-    if (!slot && !is_full()) return std::unexpected(PacketRefusal::unguarded);
+    const auto slot = take_slot(false, now_ns);
     if (!slot) return std::unexpected(PacketRefusal::table_full);
     fill(*slot, flow, up.arrives, now_ns);
-    if (!first_bytes.empty()) {
-        begin_guard(*slot, flow.id, up.route, down.route.ack_start - up.route.seq_delta, first_bytes, now_ns);
-    }
-    const __u32 flags = first_bytes.empty() ? 0 : PACKET_ROUTE_GUARDED;
     PacketDirection back = down;
     back.route.is_down = 1;
-    int error = insert_route(*slot, up, flags, now_ns);
+    int error = insert_route(*slot, up, now_ns);
     if (error == 0) {
-        error = insert_route(*slot, back, flags, now_ns);
+        error = insert_route(*slot, back, now_ns);
         if (error != 0) bpf_map_delete_elem(routes_, &up.arrives);
     }
     std::atomic_ref state(flows_[*slot].state);

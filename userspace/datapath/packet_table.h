@@ -30,7 +30,7 @@ class PacketTable {
 
     // As of PacketSplice.
     std::expected<void, PacketRefusal> insert(const PacketFlow& flow, const PacketDirection& up,
-                                              const PacketDirection& down, std::span<const char> first_bytes);
+                                              const PacketDirection& down);
     std::optional<std::uint32_t> dial(const PacketFlow& flow, const packet_tuple& up,
                                       std::span<const char> first_bytes, const PacketDialLeg& leg);
     packet_guard_state dial_state(std::uint32_t slot) const { return guards_->state(slot); }
@@ -61,10 +61,8 @@ class PacketTable {
     bool is_full() const;
     std::optional<std::uint32_t> take_slot(bool with_guard, std::uint64_t now_ns);
     std::optional<std::uint32_t> take_closing_slot(bool with_guard, std::uint64_t now_ns);
-    void begin_guard(std::uint32_t slot, std::uint64_t id, const packet_route& up, std::uint32_t client_seq,
-                     std::span<const char> bytes, std::uint64_t now_ns);
     void fill(std::uint32_t slot, const PacketFlow& flow, const packet_tuple& up, std::uint64_t now_ns);
-    int insert_route(std::uint32_t slot, PacketDirection direction, __u32 flags, std::uint64_t now_ns);
+    int insert_route(std::uint32_t slot, PacketDirection direction, std::uint64_t now_ns);
     std::optional<flow_record> record(const packet_flow& flow) const;
 
     std::map<std::string, Fd, std::less<>> maps_;
