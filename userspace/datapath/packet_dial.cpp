@@ -29,7 +29,9 @@ struct Syn {
                                                                     0, 0, 0, 0, 0, 0, 1, 3,  3, 0};
 };
 
-// SipHash-2-4 (Aumasson and Bernstein) of a tuple and its zero padding.
+// SipHash-2-4 (Aumasson and Bernstein) of a tuple and its zero padding; all of one length, so that none is
+// needed. Written out, as none of the libraries that the product links exports a keyed hash, and the kernel's
+// own, of which its sockets' numbers are made, has no door: one number per flow is no reason for a library.
 class SipHash {
   public:
     explicit SipHash(const std::array<std::uint64_t, 2>& key)
