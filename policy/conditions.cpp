@@ -33,6 +33,8 @@ bool Conditions::has(Condition condition) const {
     switch (condition) {
         case Condition::source:
             return !sources.empty();
+        case Condition::mac:
+            return !macs.empty();
         case Condition::destination:
             return !destinations.empty();
         case Condition::port:
@@ -74,6 +76,9 @@ bool Conditions::holds(Condition condition, const Facts& facts) const {
     switch (condition) {
         case Condition::source:
             return has_address(sources, facts.source.address);
+        case Condition::mac:
+            return facts.mac &&
+                   std::ranges::any_of(macs, [&](const auto& set) { return set->contains(*facts.mac); });
         case Condition::destination:
             return has_address(destinations, facts.destination.address);
         case Condition::port:
@@ -174,6 +179,11 @@ bool Conditions::empty() const {
 bool Conditions::ask_for(Condition condition) const {
     auto within = [&](const Conditions& c) { return c.ask_for(condition); };
     return has(condition) || std::ranges::any_of(any_of, within) || std::ranges::any_of(none_of, within);
+}
+
+bool Conditions::ask_for_under_not(Condition condition) const {
+    return std::ranges::any_of(any_of, [&](const auto& c) { return c.ask_for_under_not(condition); }) ||
+           std::ranges::any_of(none_of, [&](const auto& c) { return c.ask_for(condition); });
 }
 
 std::optional<std::size_t> Conditions::list_of(const Facts& facts) const {

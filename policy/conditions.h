@@ -11,6 +11,7 @@
 #include "policy/address_set.h"
 #include "policy/facts.h"
 #include "policy/list_condition.h"
+#include "policy/mac_address.h"
 #include "policy/name_patterns.h"
 #include "policy/text_pattern.h"
 #include "policy/time_window.h"
@@ -20,6 +21,7 @@ namespace sluice::policy {
 // In the order in which they are looked at, the cheap ones first; the words are the file's keys.
 enum class Condition : std::uint8_t {
     source,
+    mac,
     destination,
     port,
     protocol,
@@ -37,10 +39,11 @@ enum class Condition : std::uint8_t {
     any_of,
     none_of,
 };
-inline constexpr std::array<std::string_view, 17> condition_words{
-    "source",      "destination", "port", "protocol", "via", "ech",         "match",
-    "list",        "category",    "time", "alpn",     "ja4", "ssh_version", "ssh_server_version",
-    "server_name", "any_of",      "not"};
+inline constexpr std::array<std::string_view, 18> condition_words{
+    "source",      "mac",    "destination", "port",        "protocol",
+    "via",         "ech",    "match",       "list",        "category",
+    "time",        "alpn",   "ja4",         "ssh_version", "ssh_server_version",
+    "server_name", "any_of", "not"};
 constexpr std::string_view to_string(Condition condition) {
     return condition_words[static_cast<std::size_t>(condition)];
 }
@@ -57,6 +60,7 @@ inline constexpr std::string_view no_alpn = "none";
 // name, a fingerprint or the like holds for it.
 struct Conditions {
     std::vector<std::shared_ptr<const AddressSet>> sources;
+    std::vector<std::shared_ptr<const MacSet>> macs;
     std::vector<std::shared_ptr<const AddressSet>> destinations;
     std::vector<PortRange> ports;  // of the original destination
     std::vector<Protocol> protocols;
@@ -88,6 +92,7 @@ struct Conditions {
     bool ask_for_start_of_tls() const;  // do so themselves
     // Here or within.
     bool ask_for(Condition condition) const;
+    bool ask_for_under_not(Condition condition) const;
     // The list by which they hold, or whether it is that no list knows the name. REQUIRES that they hold.
     std::optional<std::size_t> list_of(const Facts& facts) const;
     bool hold_uncategorized(const Facts& facts) const;

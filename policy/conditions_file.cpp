@@ -16,6 +16,8 @@ constexpr std::string_view set_prefix = "set:";
 constexpr std::string_view pattern_wanted = "a pattern such as suffix:example.com";
 constexpr std::string_view cidr_wanted =
     "an address or a prefix without host bits, such as 10.0.0.0/8 or 2001:db8::1";
+constexpr std::string_view mac_wanted =
+    "a MAC address, or the first bits of one, such as 02:00:5e:10:00:01, 00:00:5e or 00:00:5e:90:00:00/28";
 
 NamePattern read_pattern(const YamlReader& entry) {
     if (entry.is_mapping()) {
@@ -75,6 +77,20 @@ std::vector<std::shared_ptr<const AddressSet>> read_addresses(const YamlReader& 
         }
     }
     if (!prefixes.empty()) out.push_back(std::make_shared<const AddressSet>(std::move(prefixes)));
+    return out;
+}
+
+std::vector<std::shared_ptr<const MacSet>> read_macs(const YamlReader& value, const NamedSets& sets) {
+    std::vector<std::shared_ptr<const MacSet>> out;
+    std::vector<MacPrefix> prefixes;
+    for (const YamlReader& entry : value.entries(mac_wanted)) {
+        if (is_set_reference(entry)) {
+            out.push_back(*find_set(entry, sets.macs, "macs"));
+        } else {
+            prefixes.push_back(entry.parsed(mac_wanted, MacPrefix::parse));
+        }
+    }
+    if (!prefixes.empty()) out.push_back(std::make_shared<const MacSet>(std::move(prefixes)));
     return out;
 }
 
@@ -184,6 +200,7 @@ Conditions read_nested(const YamlMapping& mapping, const NamedSets& sets, bool* 
     if (const auto* value = mapping.find("list")) out.lists = read_list_names(*value, sets.lists);
     if (const auto* value = mapping.find("category")) out.categories = read_categories(*value, sets.lists);
     if (const auto* value = mapping.find("source")) out.sources = read_addresses(*value, sets);
+    if (const auto* value = mapping.find("mac")) out.macs = read_macs(*value, sets);
     if (const auto* value = mapping.find("destination")) out.destinations = read_addresses(*value, sets);
     if (const auto* value = mapping.find("port")) out.ports = read_ports(*value);
     if (const auto* value = mapping.find("protocol")) out.protocols = read_protocols(*value);
@@ -236,7 +253,7 @@ Conditions read_conditions(const YamlMapping& mapping, const NamedSets& sets, bo
 }
 
 NamedSets read_sets(const YamlReader& section) {
-    YamlMapping mapping = section.mapping("sets (a mapping)", {"names", "addresses", "times"});
+    YamlMapping mapping = section.mapping("sets (a mapping)", {"names", "addresses", "macs", "times"});
     NamedSets sets;
     if (const YamlReader* names = mapping.find("names")) {
         for (const auto& [key, value] : names->pairs("sets of names by their names")) {
@@ -251,6 +268,15 @@ NamedSets read_sets(const YamlReader& section) {
         for (const auto& [key, value] : addresses->pairs("sets of addresses by their names")) {
             std::string name = read_set_name(key);
             sets.addresses[name] = std::make_shared<const AddressSet>(read_cidrs(value), name);
+        }
+    }
+    if (const YamlReader* macs = mapping.find("macs")) {
+        for (const auto& [key, value] : macs->pairs("sets of MAC addresses by their names")) {
+            std::string name = read_set_name(key);
+            std::vector<MacPrefix> prefixes;
+            for (const YamlReader& entry : value.entries(mac_wanted))
+                prefixes.push_back(entry.parsed(mac_wanted, MacPrefix::parse));
+            sets.macs[name] = std::make_shared<const MacSet>(std::move(prefixes), name);
         }
     }
     if (const YamlReader* times = mapping.find("times")) {

@@ -14,16 +14,17 @@ namespace sluice::policy {
 // What conditions may name: the section `sets:` of a policy, and its lists.
 struct NamedSets {
     std::map<std::string, std::shared_ptr<const AddressSet>, std::less<>> addresses;
+    std::map<std::string, std::shared_ptr<const MacSet>, std::less<>> macs;
     std::map<std::string, std::shared_ptr<const NamePatterns>, std::less<>> names;
     std::map<std::string, std::vector<TimeWindow>, std::less<>> times;
     std::vector<ListSource> lists;
 };
 
 // The keys of a mapping of conditions, in the order in which errors name them.
-inline constexpr std::array<std::string_view, 17> condition_keys{
-    "server_name",        "list", "category", "source", "destination", "port",
-    "protocol",           "via",  "ech",      "alpn",   "ja4",         "ssh_version",
-    "ssh_server_version", "time", "match",    "any_of", "not"};
+inline constexpr std::array<std::string_view, 18> condition_keys{
+    "server_name", "list",  "category", "source", "mac", "destination", "port",
+    "protocol",    "via",   "ech",      "alpn",   "ja4", "ssh_version", "ssh_server_version",
+    "time",        "match", "any_of",   "not"};
 
 // Throw FileError. See docs/configuration.md for the format.
 NamedSets read_sets(const YamlReader& section);  // without the lists

@@ -23,6 +23,8 @@ std::string fact(Condition condition, const Conditions& when, const Facts& facts
     switch (condition) {
         case Condition::source:
             return word + " " + facts.source.address.to_string();
+        case Condition::mac:
+            return word + " " + (facts.mac ? facts.mac->to_string() : "(unknown)");
         case Condition::destination:
             return word + " " + facts.destination.address.to_string();
         case Condition::port:
@@ -63,10 +65,11 @@ std::string with_name(std::string entry, const Set& set) {
     return set.name().empty() ? entry : entry + " of set " + set.name();
 }
 
-std::string address_entry(const std::vector<std::shared_ptr<const AddressSet>>& sets,
-                          const IpAddress& address) {
+// Of addresses, or of MAC addresses.
+template <typename Set, typename Address>
+std::string address_entry(const std::vector<std::shared_ptr<const Set>>& sets, const Address& address) {
     for (const auto& set : sets) {
-        if (const Cidr* prefix = set->find(address)) return with_name(prefix->to_string(), *set);
+        if (const auto* prefix = set->find(address)) return with_name(prefix->to_string(), *set);
     }
     return "";
 }
@@ -89,6 +92,8 @@ std::string entry_that_holds(Condition condition, const Conditions& when, const 
     switch (condition) {
         case Condition::source:
             return address_entry(when.sources, facts.source.address);
+        case Condition::mac:
+            return address_entry(when.macs, *facts.mac);  // else it would not hold
         case Condition::destination:
             return address_entry(when.destinations, facts.destination.address);
         case Condition::port: {
@@ -178,6 +183,10 @@ std::string place(const Rule& rule) {
 std::string passed_over(const Step& step, const Facts& facts) {
     if (auto unmet = step.rule->unmet(facts)) {
         return place(*step.rule) + ": " + unmet_text(*unmet, step.rule->when, facts);
+    }
+    if (step.needs_mac && !facts.mac) {
+        return place(*step.rule) +
+               ": a rule that allows and has mac under not is not asked: the client's is unknown";
     }
     if (!Policy::is_asked(step, facts)) {
         return place(*step.rule) + ": a rule that allows is not asked for a malformed hello";

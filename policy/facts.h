@@ -3,12 +3,14 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "policy/address.h"
 #include "policy/list_set.h"
+#include "policy/mac_address.h"
 #include "policy/protocol.h"
 
 namespace sluice::policy {
@@ -52,6 +54,7 @@ struct Facts {
     bool client_was_silent = false;         // the server spoke first, or nobody has yet
     ToCome to_come = ToCome::nothing;       // what else may be known later
     Via via = Via::captured;
+    std::optional<MacAddress> mac{};  // of the client, when it is a neighbour that the kernel knows
     // What a client of the proxy asked for by name; like server_name, which it is when the flow has no other.
     std::string_view asked_name{};
     std::chrono::sys_seconds time{};  // now

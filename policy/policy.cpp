@@ -8,14 +8,21 @@
 namespace sluice::policy {
 namespace {
 
+// The same goes for a rule that hands its flows to a row that allows.
+bool needs_mac(const Rule& rule, const Rule* user) {
+    const auto asks = [](const Rule& r) { return r.when.ask_for_under_not(Condition::mac); };
+    return rule.outcome.action == Action::allow && (asks(rule) || (user != nullptr && asks(*user)));
+}
+
 std::vector<Step> steps_of(const std::vector<Rule>& rules, const std::vector<Profile>& profiles) {
     std::vector<Step> steps;
     for (const Rule& rule : rules) {
-        if (rule.use.empty()) steps.push_back({.rule = &rule});
+        if (rule.use.empty()) steps.push_back({.rule = &rule, .needs_mac = needs_mac(rule, nullptr)});
         for (std::size_t number : rule.profiles) {
             const Profile& profile = profiles[number];
             for (const Rule& row : profile.rows)
-                steps.push_back({.rule = &row, .user = &rule, .profile = &profile});
+                steps.push_back(
+                    {.rule = &row, .user = &rule, .profile = &profile, .needs_mac = needs_mac(row, &rule)});
         }
     }
     return steps;

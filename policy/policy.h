@@ -27,6 +27,9 @@ inline constexpr std::string_view malformed_rule_name = "malformed";
 // judge by. No rule that allows is asked: it could be meant for someone else. Rules that deny are, as
 // `malformed: allow` must not open what a rule shuts by address, port or protocol. When none of them matches,
 // `malformed` decides.
+//
+// A client whose MAC address is not known has none that a condition holds for. Under `not` that would let it
+// pass as somebody else: a rule that allows and has `mac` there is not asked.
 class Policy {
   public:
     Policy(std::vector<Rule> rules, Outcome fallback, Outcome malformed, std::vector<Profile> profiles = {});
@@ -63,6 +66,7 @@ class Policy {
     std::span<const Step> steps() const { return steps_; }  // rules and rows, in the order of their turn
     // Whether this step has a say about such flows: for a malformed one, only what denies.
     static bool is_asked(const Step& step, const Facts& facts) {
+        if (step.needs_mac && !facts.mac) return false;
         return !facts.is_malformed() || step.rule->outcome.action == Action::deny;
     }
 

@@ -22,6 +22,7 @@ Prospect prospect(const Policy& policy, const Facts& known_facts) {
         (action == Action::allow ? out.may_allow : out.may_deny) = true;
     };
     for (const Step& step : policy.steps()) {
+        if (!Policy::is_asked(step, facts)) continue;
         const Truth holds = truth(step, facts);
         const Action action = step.rule->outcome.action;
         // What is not enforced decides nothing, but whoever watches wants to know what it would deny.

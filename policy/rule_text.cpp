@@ -31,6 +31,9 @@ std::string conditions_text(const Conditions& when) {
     auto nested = [](const Conditions& c) { return "{" + conditions_text(c) + "}"; };
     auto as_text = [](const TextPattern& pattern) { return pattern.text(); };
     add(out, "source", join_addresses(when.sources));
+    add(out, "mac", join(when.macs, [](const auto& set) {
+            return join(set->prefixes(), [](const MacPrefix& p) { return p.to_string(); });
+        }));
     add(out, "destination", join_addresses(when.destinations));
     add(out, "port", join(when.ports, [](const PortRange& range) { return range.to_string(); }));
     add(out, "protocol", join(when.protocols, [](Protocol p) { return to_string(p); }));

@@ -8,6 +8,7 @@ struct Step {
     const Rule* rule = nullptr;        // with an outcome
     const Rule* user = nullptr;        // the rule that uses the profile; null: `rule` is no row
     const Profile* profile = nullptr;  // where the row is
+    bool needs_mac = false;            // allows whom its `not` does not know: the client's MAC must be known
 
     bool matches(const Facts& facts) const {
         return (user == nullptr || user->matches(facts)) && rule->matches(facts);

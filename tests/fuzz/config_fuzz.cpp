@@ -15,6 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         facts.protocol = policy::Protocol::tls;
         facts.server_name = "www.example.com";
         if (config.policy->judge(facts).rule.empty()) std::abort();
+        facts.mac = policy::MacAddress();
+        if (config.policy->judge(facts).rule.empty()) std::abort();
     } catch (const policy::FileError& error) {
         std::string_view line = error.what();
         if (!line.starts_with("fuzz.yaml:") || line.find('\n') != line.npos) std::abort();

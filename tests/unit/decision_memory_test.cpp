@@ -10,7 +10,7 @@ namespace sluice::policy {
 namespace {
 
 std::string rule(int i) {
-    switch (i % 6) {
+    switch (i % 7) {
         case 0:
             return fmt::format("source: 10.{}.0.0/16, port: [443, {}]", i % 256, i + 1);
         case 1:
@@ -21,6 +21,9 @@ std::string rule(int i) {
             return "category: [ads, uncategorized], time: {days: sun, zone: Europe/Berlin}";
         case 4:
             return fmt::format("ja4: 't13d{}*', alpn: [h3, none], any_of: [{{ech: outer}}, {{list: l0}}]", i);
+        case 5:
+            return fmt::format("mac: ['00:00:5e', '02:00:5e:00:{:02x}:{:02x}'], not: {{mac: '02:00:5f'}}",
+                               i / 256, i % 256);
         default:
             return fmt::format("ssh_version: '2.0-x{}*'", i);
     }
@@ -37,8 +40,9 @@ TEST(DecisionMemory, AThousandRulesWithListsAndExpressionsAreDecidedWithoutAlloc
     const std::vector<std::string> alpn{"h2", "http/1.1"};
     Facts flow{.source = {}, .destination = {}, .protocol = Protocol::tls, .server_name = {}, .alpn = alpn};
     flow.ja4 = "t13d1516h2_8daaf6152771_e5627efa2ab1";
+    flow.mac = MacAddress::parse("02:00:5e:10:00:01");
     flow.destination.port = 8443;
-    const char* const names[] = {"www.ads.example", "n7.r8.example", "none.example", "a.s7.example", ""};
+    const char* const names[] = {"www.ads.example", "n7.r9.example", "none.example", "a.s8.example", ""};
     std::size_t allowed = 0;
     const auto decide = [&] {
         for (const char* name : names) {

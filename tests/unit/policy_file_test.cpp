@@ -149,8 +149,9 @@ INSTANTIATE_TEST_SUITE_P(
     Keys, RuleMistake,
     testing::Values(
         Mistake{"server-name: \"exact:a\"",
-                "27: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "via, ech, alpn, ja4, ssh_version, ssh_server_version, time, match, any_of, not, action, "
+                "27: error: expected name, server_name, list, category, source, mac, destination, port, "
+                "protocol, via, ech, alpn, ja4, ssh_version, ssh_server_version, time, match, any_of, not, "
+                "action, "
                 "use, style, log or "
                 "verify, found "
                 "\"server-name\" (did you mean server_name?)"},
@@ -193,8 +194,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "colon)"},
         Mistake{"<<: 1", "31: error: expected a mapping, or a list of them, to merge, found \"1\""},
         Mistake{"<<: {<<: {log: true}}",
-                "32: error: expected name, server_name, list, category, source, destination, port, protocol, "
-                "via, ech, alpn, ja4, ssh_version, ssh_server_version, time, match, any_of, not, action, "
+                "32: error: expected name, server_name, list, category, source, mac, destination, port, "
+                "protocol, via, ech, alpn, ja4, ssh_version, ssh_server_version, time, match, any_of, not, "
+                "action, "
                 "use, style, log or "
                 "verify, found "
                 "\"<<\""}));

@@ -55,6 +55,9 @@ std::string random_prefix(Dice& dice) {
                       "2001:db8::/32", "2001:db8::1", "255.255.255.255"});
 }
 
+constexpr std::initializer_list<const char*> macs{"02:00:5e:10:00:01", "02:00:5e:10:00:02",
+                                                  "02:00:5f:10:00:01"};
+
 std::string random_conditions(Dice& dice) {
     std::string out;
     if (dice.one_in(3)) out += ", source: [\"" + random_prefix(dice) + "\", \"" + random_prefix(dice) + "\"]";
@@ -66,7 +69,16 @@ std::string random_conditions(Dice& dice) {
         out += ", server_name: [\"" + random_pattern(dice) + "\", \"" + random_pattern(dice) + "\"]";
     if (dice.one_in(8)) out += ", list: " + dice.pick({"l", "m", "[l, m]"});
     if (dice.one_in(8)) out += ", category: " + dice.pick({"c", "uncategorized", "[c, uncategorized]"});
-    if (dice.one_in(8)) out += ", not: {" + dice.pick({"port: 443", "list: m", "category: c"}) + "}";
+    if (dice.one_in(8)) out += ", mac: " + dice.pick({"02:00:5e:10:00:01", "'02:00:5e'"});
+    if (dice.one_in(4)) {
+        out += ", not: {" +
+               dice.pick({"port: 443", "list: m", "category: c", "mac: '02:00:5e'",
+                          "any_of: [{port: 80}, {mac: 02:00:5e:10:00:01}]"}) +
+               "}";
+    }
+    if (dice.one_in(8))
+        out +=
+            ", any_of: [{mac: '02:00:5e'}, " + dice.pick({"{port: 443}", "{not: {mac: '02:00:5f'}}"}) + "]";
     return out;
 }
 
@@ -98,6 +110,7 @@ Facts random_flow(Dice& dice, const std::string& name) {
     facts.destination = {address(), static_cast<std::uint16_t>(dice.one_in(2) ? 443 : dice.below(65535) + 1)};
     facts.protocol = static_cast<Protocol>(dice.below(protocol_words.size()));
     facts.server_name = dice.one_in(4) ? std::string_view() : std::string_view(name);
+    if (dice.one_in(2)) facts.mac = MacAddress::parse(dice.pick(macs));
     return facts;
 }
 
@@ -136,6 +149,43 @@ TEST(RuleIndex, DecidesAsIfEveryRuleWereAskedInTurn) {
             ASSERT_EQ(verdict.would_deny, expected.would_deny) << "seed " << seed << "\n" << text;
         }
     }
+}
+
+// By which the flow is let in.
+const Step& decider(const Policy& policy, const Facts& known_facts) {
+    const Facts facts = policy.complete(known_facts);
+    return *std::ranges::find_if(policy.steps(), [&](const Step& step) {
+        return step.enforced() && Policy::is_asked(step, facts) && step.matches(facts);
+    });
+}
+
+TEST(MacRules, ARuleThatLetsAnUnknownClientInWouldLetItInWhoeverItIs) {
+    std::size_t let_in = 0;
+    for (unsigned seed = 0; seed < 15; ++seed) {
+        Dice dice(seed);
+        const std::string text = random_policy(dice, 1 + dice.below(20));
+        const Policy policy =
+            read_policy(YamlReader::parse("p.yaml", text))
+                .with_lists(test::make_lists({{"l", "c", {"co.uk"}}, {"m", "", {"www.com"}}}));
+        for (int i = 0; i < 300; ++i) {
+            const std::string name = random_name(dice);
+            Facts facts = random_flow(dice, name);
+            facts.mac.reset();
+            const Verdict verdict = policy.judge(facts);
+            if (!verdict.allowed() || verdict.rule == default_rule_name ||
+                verdict.rule == malformed_rule_name)
+                continue;
+            const Step& by = decider(policy, facts);
+            ASSERT_EQ(by.rule->name, verdict.rule);
+            let_in += by.rule->when.ask_for(Condition::mac);
+            for (const char* whoever : macs) {
+                facts.mac = MacAddress::parse(whoever);
+                ASSERT_TRUE(by.matches(policy.complete(facts))) << verdict.rule << " " << whoever << "\n"
+                                                                << text;
+            }
+        }
+    }
+    EXPECT_GT(let_in, 100u) << "not by rules without such conditions alone";
 }
 
 TEST(RuleIndex, MoreRulesThanBitsAreIndexedInBlocks) {

@@ -37,12 +37,13 @@ policy:
   sets:
     names: {updates: ['suffix:debian.org', 're:cdn[0-9]+\.example\.com'], one: 'exact:a.example'}
     addresses: {lab: [10.1.0.0/16, 'fd00:1::/64']}
+    macs: {phones: [00:00:5e, 00-00-5E-90-00-00/28, 02:00:5e:10:00:01], one: '12:34:56:12:34:56'}
     times: {office: {days: mon-fri, hours: ['08:00-12:00', '13:00-18:00'], zone: Europe/Berlin}}
   profiles:
     - name: base
       enforce: false
       rows:
-        - {name: first, server_name: [set:updates, none, 'glob:*.b.example'], source: set:lab, action: allow, verify: pin}
+        - {name: first, server_name: [set:updates, none, 'glob:*.b.example'], source: set:lab, mac: [set:phones, 02:00:5e:10:00:02], action: allow, verify: pin}
         - {ech: [grease, outer], alpn: h2, ja4: 't13*', protocol: tls, via: [captured, connect, socks5], action: deny, style: alert}
         - {ssh_version: '2.0-*', time: [set:office, {days: [sat, sun], zone: UTC}], action: allow, log: false}
         - {match: uncategorized, action: deny}
@@ -83,6 +84,7 @@ TEST(Schema, MistakesDoNotFitAndTheAgentAgrees) {
              "  rules: [{name: a, server_name: example.com, action: allow}]\n",
              "  rules: [{name: a, port: [], action: allow}]\n",
              "  rules: [{name: a, port: 70000, action: allow}]\n",
+             "  rules: [{name: a, mac: 00:00:5e/24, action: allow}]\n",
              "  rules: [{name: a, action: allow, use: b}]\n",
              "  rules: [{name: a, time: {days: monday, zone: UTC}, action: allow}]\n",
              "  rules: [{name: a, not: {}, action: allow}]\n",
