@@ -19,10 +19,11 @@
 namespace sluice::test {
 namespace {
 
+// A MAC address is no part of a hello, and must be known when the second one is judged all the same.
 constexpr const char* policy = R"(
 policy:
   default: deny
-  rules: [{name: good, server_name: "suffix:allowed.example", action: allow}]
+  rules: [{name: good, server_name: "suffix:allowed.example", mac: "00:00:00:00:00:00/0", action: allow}]
 )";
 
 // OpenSSL's own server, which accepts one group only and so asks those again who offer a share of another.

@@ -74,6 +74,20 @@ TEST_F(Explain, NamesTheDecidingRuleAndEachConditionThatHeld) {
               "because      server_name www.example.com matches suffix:example.com\n");
 }
 
+TEST_F(Explain, TheClientsMacAddressIsUnknownUnlessItIsSaid) {
+    write(std::string(policy_text) + "    - {name: phones, mac: 02:00:5e, action: allow}\n");
+    std::vector<std::string> question{"explain", "--source", "11.0.0.1", "--destination", "203.0.113.1:443"};
+    EXPECT_TRUE(run(question).out.ends_with(": mac (unknown) does not match\n")) << run(question).out;
+    question.insert(question.end(), {"--mac", "02-00-5E-10-00-01", "--json"});
+    EXPECT_NE(run(question).out.find(R"("rule":"phones")"), std::string::npos) << run(question).out;
+    EXPECT_NE(run(question).out.find(R"("mac":"02:00:5e:10:00:01")"), std::string::npos);
+    question[6] = "02:00:5e";
+    EXPECT_EQ(run(question).exit_code, 2);
+    EXPECT_EQ(run(question).err,
+              "sluice explain: error: --mac: expected a MAC address such as 02:00:5e:10:00:01, found "
+              "\"02:00:5e\"\n");
+}
+
 TEST_F(Explain, SaysWhyEachEarlierRuleWasPassedOver) {
     Result result =
         run({"explain", "--source", "11.0.0.1", "--destination", "192.0.2.7:443", "--protocol", "ssh"});

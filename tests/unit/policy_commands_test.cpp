@@ -82,6 +82,21 @@ TEST_F(PolicyCommands, DiffListsTheFlowsThatWouldBeJudgedDifferently) {
     EXPECT_EQ(same.out, "");
 }
 
+TEST_F(PolicyCommands, DiffKnowsTheMacAddressesThatTheLogHas) {
+    const std::string before = config("old.yaml", "  {default: allow}\n");
+    const std::string after =
+        config("new.yaml", "  default: allow\n  rules: [{name: a, mac: '02:00:5e', action: deny}]\n");
+    const std::string log = write(
+        "log",
+        R"({"time":"2026-11-20T10:00:01.000Z","event":"verdict","flow":1,"source":"10.0.0.7:40000","mac":"02:00:5e:10:00:01","destination":"192.0.2.1:443","protocol":"tls","server_name":"a.example","rule":"default","decision":"allow"}
+{"time":"2026-11-20T10:00:02.000Z","event":"verdict","flow":2,"source":"10.0.0.8:40000","mac":"02:00:5f:10:00:01","destination":"192.0.2.1:443","protocol":"tls","server_name":"a.example","rule":"default","decision":"allow"}
+{"time":"2026-11-20T10:00:03.000Z","event":"verdict","flow":3,"source":"10.0.0.9:40000","destination":"192.0.2.1:443","protocol":"tls","server_name":"a.example","rule":"default","decision":"allow"}
+)");
+    EXPECT_EQ(run({"policy", "diff", before, after, "--against", log}).out,
+              "      1  10.0.0.7 -> 192.0.2.1:443  tls  a.example  allow by default => deny by a  (last "
+              "2026-11-20T10:00:01.000Z)\n");
+}
+
 TEST_F(PolicyCommands, DiffWithoutALogComparesRuleByRule) {
     const std::string before = config("old.yaml",
                                       "  default: allow\n  rules:\n"

@@ -10,6 +10,8 @@
 namespace sluice::agent {
 namespace {
 
+const MacOf nobody = [](const policy::IpAddress&) { return std::nullopt; };
+
 flow_record record_of(const policy::Facts& facts, const std::string& text) {
     flow_record record{};
     record.source.is_v4 = record.destination.is_v4 = 1;
@@ -59,13 +61,15 @@ TEST(RecordedFacts, WhoSpokeFirstAndWhatIsStillToComeIsAmongThem) {
                               .ssh_server_version = "2.0-OpenSSH_9.2p1 \x1b",
                               .has_started_tls = true,
                               .client_was_silent = true,
-                              .to_come = policy::ToCome::hello};
+                              .to_come = policy::ToCome::hello,
+                              .mac = policy::MacAddress::parse("02:00:5e:10:00:01")};
     const auto known = RecordedFacts::read(record_of(facts, facts_text(facts)));
     ASSERT_TRUE(known);
     EXPECT_EQ(known->facts().ssh_server_version, facts.ssh_server_version);
     EXPECT_TRUE(known->facts().has_started_tls);
     EXPECT_TRUE(known->facts().client_was_silent);
     EXPECT_EQ(known->facts().to_come, policy::ToCome::hello);
+    EXPECT_EQ(known->facts().mac, facts.mac);
 }
 
 TEST(RecordedFacts, WhatDoesNotFitIsNotKnownRatherThanKnownByHalf) {
@@ -76,7 +80,8 @@ TEST(RecordedFacts, WhatDoesNotFitIsNotKnownRatherThanKnownByHalf) {
     facts.alpn = {};
     EXPECT_EQ(facts_text(facts), "-");
     EXPECT_TRUE(RecordedFacts::read(record_of(facts, "-")));
-    for (const char* broken : {"ech", "ech=often", "ja4=%", "ja4=%4", "ja4=%zz", "what=ever", "ja4=a b"})
+    for (const char* broken :
+         {"ech", "ech=often", "ja4=%", "ja4=%4", "ja4=%zz", "what=ever", "ja4=a b", "mac=", "mac=02:00:5e"})
         EXPECT_FALSE(RecordedFacts::read(record_of(facts, broken))) << broken;
 }
 
@@ -91,21 +96,44 @@ TEST(Rejudgement, APinnedFlowMustBeAllowedToWhereItGoesToo) {
     const policy::Policy policy = policy::read_policy(policy::YamlReader::parse(
         "f", "default: allow\nrules: [{name: no, destination: 192.0.2.9, action: deny}]\n"));
     flow_record flow = record_of({.source = {}, .destination = {}, .server_name = "www.example"}, "-");
-    EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, flow, {}).ends);
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, flow, {}, nobody).ends);
     flow.dialled = {.address = {192, 0, 2, 9}, .is_v4 = 1, .unused = 0, .port = 443};
-    EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, flow, {}).ends);
-    EXPECT_EQ(rejudge(policy, policy::OnReload::re_evaluate, flow, {}).rule, "no");
+    EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, flow, {}, nobody).ends);
+    EXPECT_EQ(rejudge(policy, policy::OnReload::re_evaluate, flow, {}, nobody).rule, "no");
+}
+
+TEST(Rejudgement, TheNeighbourTableIsAskedForAnAddressThatNobodyWantedToKnowBefore) {
+    const policy::Policy policy = policy::read_policy(policy::YamlReader::parse(
+        "f", "default: deny\nrules: [{name: a, mac: '02:00:5e:10:00:01', action: allow}]\n"));
+    const policy::Policy without = policy::read_policy(policy::YamlReader::parse("f", "default: allow\n"));
+    std::size_t asked = 0;
+    const MacOf table = [&](const policy::IpAddress& client) {
+        ++asked;
+        EXPECT_EQ(client.to_string(), "10.0.0.7");
+        return policy::MacAddress::parse("02:00:5e:10:00:01");
+    };
+    const auto ends = [](const policy::Policy& p, const char* facts, const MacOf& mac_of) {
+        const flow_record flow = record_of({.source = {}, .destination = {}, .server_name = {}}, facts);
+        return rejudge(p, policy::OnReload::re_evaluate, flow, {}, mac_of).ends;
+    };
+    EXPECT_FALSE(ends(without, "-", table));
+    EXPECT_FALSE(ends(policy, "mac=02:00:5e:10:00:01", table));
+    EXPECT_TRUE(ends(policy, "mac=02:00:5e:10:00:02", table)) << "what it was judged by stands";
+    EXPECT_EQ(asked, 0u);
+    EXPECT_FALSE(ends(policy, "-", table));
+    EXPECT_EQ(asked, 1u);
+    EXPECT_TRUE(ends(policy, "-", nobody));
 }
 
 TEST(Rejudgement, AFlowOfWhichNotAllIsKnownEnds) {
     const policy::Policy policy = policy::read_policy(policy::YamlReader::parse("f", "default: allow\n"));
     const flow_record unknown = record_of({.source = {}, .destination = {}, .server_name = {}}, "");
-    EXPECT_FALSE(rejudge(policy, policy::OnReload::keep, unknown, {}).ends);
-    EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}).ends);
-    EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}).is_known);
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::keep, unknown, {}, nobody).ends);
+    EXPECT_TRUE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}, nobody).ends);
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::re_evaluate, unknown, {}, nobody).is_known);
     flow_record unjudged = unknown;
     unjudged.protocol = static_cast<std::uint8_t>(policy::Protocol::unknown);
-    EXPECT_FALSE(rejudge(policy, policy::OnReload::kill, unjudged, {}).ends) << "it will be judged";
+    EXPECT_FALSE(rejudge(policy, policy::OnReload::kill, unjudged, {}, nobody).ends) << "it will be judged";
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,7 @@
 #include "userspace/agent/patience.h"
 #include "userspace/agent/proxied.h"
 #include "userspace/agent/socket.h"
+#include "userspace/datapath/neighbours.h"
 #include "userspace/tls/client_hello.h"
 
 namespace sluice::agent {
@@ -41,9 +43,10 @@ class Flow {
   public:
     std::uint64_t id = 0;
     policy::Endpoint source;
-    policy::Endpoint destination;      // the original one; of a proxied flow, what its request leads to
-    policy::Endpoint dialled;          // by the gateway: the same, unless the flow is pinned to another
-    policy::Endpoint upstream_source;  // of the upstream connection, as its socket has it
+    policy::Endpoint destination;           // the original one; of a proxied flow, what its request leads to
+    policy::Endpoint dialled;               // by the gateway: the same, unless the flow is pinned to another
+    policy::Endpoint upstream_source;       // of the upstream connection, as its socket has it
+    std::optional<policy::MacAddress> mac;  // of the client, if the policy asks and the kernel knows it
     policy::Protocol protocol = policy::Protocol::other;
     std::unique_ptr<Proxied> proxied;  // null: captured
     bool is_local = false;             // its client is a program on the gateway itself
@@ -74,6 +77,8 @@ class Flow {
     bool listed = false;            // in the flow table
     std::uint64_t descriptors = 0;  // counted against the process's limit
 
+    // If the policy asks for it, and it is not known.
+    void find_mac(const policy::Policy& policy, datapath::Neighbours& neighbours);
     void judge(const policy::Policy& policy);   // by what is known; takes the verdict
     void take(const policy::Verdict& verdict);  // all of it
     // By where it goes, too, if it is pinned.

@@ -17,6 +17,7 @@ bool happened(Clock::time_point time) {
 void add_identity(text::JsonObject& line, const Flow& flow) {
     line.add("flow", flow.id);
     line.add("source", flow.source.to_string());
+    if (flow.mac) line.add("mac", flow.mac->to_string());
     line.add("destination", flow.destination.to_string());
     if (flow.is_pinned()) line.add("dialled", flow.dialled.to_string());
     if (flow.proxied && flow.proxied->via != policy::Via::captured) {

@@ -72,8 +72,13 @@ policy::Facts Flow::facts() const {
             .client_was_silent = client_was_silent,
             .to_come = to_come,
             .via = proxied ? proxied->via : policy::Via::captured,
+            .mac = mac,
             .asked_name = proxied ? std::string_view(proxied->asked_name) : std::string_view(),
             .time = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now())};
+}
+
+void Flow::find_mac(const policy::Policy& policy, datapath::Neighbours& neighbours) {
+    if (!mac && policy.asks_for(policy::Condition::mac)) mac = neighbours.mac_of(source.address);
 }
 
 void Flow::judge(const policy::Policy& policy) {

@@ -66,7 +66,9 @@ void PacketEvents::on_end(const packet_flow_end& end) {
 }
 
 flow_end PacketEvents::judge_second_hello(Flow& flow, flow_end trouble) {
-    flow.judge(*shared_.policy.load());
+    const auto policy = shared_.policy.load();
+    flow.find_mac(*policy, neighbours_);
+    flow.judge(*policy);
     flow_end end = flow.allowed() ? FLOW_END_live : trouble == FLOW_END_live ? FLOW_END_denied : trouble;
     if (flow.needs_evidence()) end = check_name_by_what_is_known(shared_.resolver, flow);
     if (flow.outcome.log) log_verdict(shared_.log, flow, end);

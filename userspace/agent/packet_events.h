@@ -9,6 +9,7 @@
 
 #include "userspace/agent/second_hello.h"
 #include "userspace/agent/worker.h"
+#include "userspace/datapath/neighbours.h"
 
 namespace sluice::agent {
 
@@ -35,6 +36,7 @@ class PacketEvents {
     datapath::PacketSplice& table_;
     const WhyEnded why_ended_;
     SecondHellos second_hellos_;
+    datapath::Neighbours neighbours_;
     Totals totals_;
     asio::posix::stream_descriptor events_;
     asio::posix::stream_descriptor interface_changes_;

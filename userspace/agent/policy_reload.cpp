@@ -122,8 +122,9 @@ void PolicyReload::rejudge(bool adopted_only) {
 void PolicyReload::rejudge_packets(std::shared_ptr<Rejudging> state) {
     const auto policy = shared_.policy.load();
     const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    const auto mac_of = [&](const policy::IpAddress& client) { return neighbours_.mac_of(client); };
     const auto judge = [&](const flow_record& flow) -> datapath::PacketSplice::Fate {
-        const Rejudgement result = agent::rejudge(*policy, state->on_reload, flow, now);
+        const Rejudgement result = agent::rejudge(*policy, state->on_reload, flow, now, mac_of);
         ++state->count.flows;
         if (!result.ends) return {.ends = false, .rule = result.rule};
         ++state->count.cut;

@@ -15,6 +15,7 @@
 
 #include "userspace/agent/config_reader.h"
 #include "userspace/agent/worker.h"
+#include "userspace/datapath/neighbours.h"
 
 namespace sluice::agent {
 
@@ -53,6 +54,7 @@ class PolicyReload {
     const std::string config_file_;
     ConfigReader reader_;
     boost::asio::steady_timer lists_timer_;
+    datapath::Neighbours neighbours_;
     std::unordered_set<std::uint64_t> cut_;  // packet-spliced flows whose end has not been read yet
     std::uint32_t count_ = 0;
     bool was_refused_ = false;

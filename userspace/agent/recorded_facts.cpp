@@ -84,6 +84,7 @@ std::string facts_text(const policy::Facts& facts) {
     if (facts.via != policy::Via::captured) append_field(text, "to", facts.destination.to_string());
     if (facts.is_malformed()) append_field(text, "began_as", policy::to_string(facts.began_as));
     if (facts.ech != policy::Ech::none) append_field(text, "ech", policy::to_string(facts.ech));
+    if (facts.mac) append_field(text, "mac", facts.mac->to_string());
     append_field(text, "ja4", facts.ja4);
     append_field(text, "ssh_version", facts.ssh_version);
     if (facts.via != policy::Via::captured) append_field(text, "via", policy::to_string(facts.via));
@@ -150,6 +151,7 @@ bool RecordedFacts::read_field(std::string_view key, std::string_view value) {
     if (key == "ech") return read_word(*text, policy::ech_words, plain_.ech);
     if (key == "to") return true;  // the record's destination
     if (key == "via") return read_word(*text, policy::via_words, plain_.via);
+    if (key == "mac") return (plain_.mac = policy::MacAddress::parse(*text)).has_value();
     if (key == "asked")
         asked_name_ = std::move(*text);
     else if (key == "ja4")

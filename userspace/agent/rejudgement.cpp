@@ -7,7 +7,7 @@
 namespace sluice::agent {
 
 Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, const flow_record& flow,
-                    std::chrono::sys_seconds time) {
+                    std::chrono::sys_seconds time, const MacOf& mac_of) {
     const bool is_judged = flow.protocol != static_cast<__u8>(policy::Protocol::unknown);
     if (on_reload == policy::OnReload::keep || !is_judged) return {};
     const bool kills = on_reload == policy::OnReload::kill;
@@ -15,6 +15,7 @@ Rejudgement rejudge(const policy::Policy& policy, policy::OnReload on_reload, co
     if (!known) return {.ends = true, .rule = {}, .is_known = false};
     policy::Facts facts = known->facts();
     facts.time = time;
+    if (!facts.mac && policy.asks_for(policy::Condition::mac)) facts.mac = mac_of(facts.source.address);
     policy::Verdict verdict = policy::judge_so_far(policy, facts).verdict;
     // A pinned one must be allowed to where it goes as well (name_check.h).
     if (verdict.allowed() && datapath::is_dialled_elsewhere(flow)) {

@@ -80,6 +80,7 @@ LiveFlows Worker::rejudge_now() {
     LiveFlows count;
     std::vector<std::uint64_t> over;
     const auto goes_on = [&](Flow& flow) {
+        flow.find_mac(*policy, neighbours_);
         const bool was_logged = flow.outcome.log;
         if (flow.is_pinned())
             flow.take(flow.judge_again(*policy));
@@ -125,18 +126,26 @@ void Worker::stop() {
     thread_.join();
 }
 
+// The flow then has what the policy asks of a client, be it another one than judged it before.
+std::shared_ptr<const policy::Policy> Worker::policy_for(Flow& flow) {
+    auto policy = shared_.policy.load();
+    flow.find_mac(*policy, neighbours_);
+    return policy;
+}
+
 // Its server is known to speak first, and a silent client would be let go on: then the server is dialled at
 // once, and the race is the same, only shorter. Any other client has its time to speak.
-bool Worker::need_not_wait(const Flow& flow) const {
+bool Worker::need_not_wait(Flow& flow) {
     if (flow.judged || !learning_.knows(flow.destination)) return false;
+    const auto policy = policy_for(flow);
     policy::Facts silent = flow.facts();
     silent.protocol = policy::Protocol::server_first;
     silent.client_was_silent = true;
     silent.to_come = policy::ToCome::greeting;
-    return policy::judge_so_far(*shared_.policy.load(), silent).verdict.allowed();
+    return policy::judge_so_far(*policy, silent).verdict.allowed();
 }
 
-PeekLimits Worker::peek_limits(const Flow& flow) const {
+PeekLimits Worker::peek_limits(Flow& flow) {
     const Config& config = shared_.config;
     return {.hello_bytes_max = config.hello_bytes_max,
             .hello_deadline = config.hello_deadline,
@@ -252,8 +261,8 @@ void Worker::return_descriptor(Flow& flow) {
     --flow.descriptors;
 }
 
-std::optional<policy::Action> Worker::judge_early(Flow& flow, bool has_destination) const {
-    const auto policy = shared_.policy.load();
+std::optional<policy::Action> Worker::judge_early(Flow& flow, bool has_destination) {
+    const auto policy = policy_for(flow);
     flow.protocol = policy::Protocol::unknown;
     const auto verdict = policy::early_verdict(*policy, flow.facts(), has_destination);
     if (!verdict) return std::nullopt;
@@ -278,7 +287,7 @@ void Worker::judge_silently(Flow& flow, Opening& opening) {
     flow.to_come = opening.to_come;
     flow.has_started_tls = opening.has_started_tls;
     if (!std::exchange(flow.judged, true)) flow.times.judged = Clock::now();
-    const auto policy = shared_.policy.load();
+    const auto policy = policy_for(flow);
     flow.ja4 = flow.has_hello() ? tls::ja4(flow.hello) : std::string();
     flow.judge(*policy);
     // No hello can change it: the flow is carried at once as what it is.

@@ -24,6 +24,7 @@
 #include "userspace/agent/peek.h"
 #include "userspace/agent/splice.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/neighbours.h"
 #include "userspace/names/resolver.h"
 
 namespace sluice::agent {
@@ -81,7 +82,7 @@ class Worker {
     std::shared_ptr<const policy::Policy> policy() const { return shared_.policy; }
     const Config& config() const { return shared_.config; }
     PacketMode* packet() const { return shared_.packet; }  // null: the mode is not used
-    PeekLimits peek_limits(const Flow& flow) const;        // the flow must outlive them
+    PeekLimits peek_limits(Flow& flow);                    // the flow must outlive them
 
     // For what a silent client's flow has shown of its server.
     void learn(const Flow& flow) {
@@ -96,7 +97,7 @@ class Worker {
     void log_verdict(const Flow& flow, flow_end end = FLOW_END_live);
     // What the policy does with a flow of the proxy whose client has only asked for its destination; nothing:
     // it depends on what will be said. A denial is written into the flow.
-    std::optional<policy::Action> judge_early(Flow& flow, bool has_destination) const;
+    std::optional<policy::Action> judge_early(Flow& flow, bool has_destination);
     void log_early_denial(Flow& flow);
     // One more descriptor for this flow, until it ends. False: there is none.
     bool take_descriptor(Flow& flow);
@@ -131,7 +132,8 @@ class Worker {
     flow_end identify(Flow& flow, int socket, Listening listening) const;
     asio::awaitable<void> sweep_for_ever();
     void publish(Flow& flow);
-    bool need_not_wait(const Flow& flow) const;
+    bool need_not_wait(Flow& flow);
+    std::shared_ptr<const policy::Policy> policy_for(Flow& flow);
     LiveFlows rejudge_now();
     std::unique_ptr<Flow> make_flow(const policy::Endpoint& source);
     bool has_room();
@@ -146,6 +148,7 @@ class Worker {
     Deadlines deadlines_;
     Splice splice_;
     Dialling dialling_;
+    datapath::Neighbours neighbours_;
     Learning learning_;
     std::optional<Greetings> greetings_;
     std::vector<asio::posix::stream_descriptor> listeners_;  // the proxy's are the last ones

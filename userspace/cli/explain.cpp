@@ -26,6 +26,7 @@ struct ExplainOptions {
     std::string file;
     std::string server_name;
     std::string source;
+    std::string mac;
     std::string destination;
     std::string protocol;
     std::string ech = "none";
@@ -140,6 +141,11 @@ Question read_question(const ExplainOptions& options) {
     if (!source) throw UsageError("--source: expected an IP address, found " + policy::quote(options.source));
     facts.source.address = *source;
 
+    if (!options.mac.empty() && !(facts.mac = policy::MacAddress::parse(options.mac))) {
+        throw UsageError("--mac: expected a MAC address such as 02:00:5e:10:00:01, found " +
+                         policy::quote(options.mac));
+    }
+
     auto destination = policy::Endpoint::parse(options.destination);
     if (!destination || destination->port == 0) {
         throw UsageError("--destination: expected IP:PORT or [IPv6]:PORT, found " +
@@ -235,9 +241,9 @@ void print_json(const Explanation& explanation, const Question& question) {
         if (!explanation.verdict.would_deny.empty()) object.add("would_deny", explanation.verdict.would_deny);
         if (!explanation.verdict.allowed()) object.add("style", to_string(outcome.style));
         if (outcome.verify != policy::Verify::off) object.add("verify", to_string(outcome.verify));
-        object.add("log", outcome.log)
-            .add("source", question.facts.source.address.to_string())
-            .add("destination", question.facts.destination.to_string())
+        object.add("log", outcome.log).add("source", question.facts.source.address.to_string());
+        if (question.facts.mac) object.add("mac", question.facts.mac->to_string());
+        object.add("destination", question.facts.destination.to_string())
             .add("protocol", to_string(question.facts.protocol))
             .add("server_name", question.server_name)
             .add("captured", question.capture_note.empty());
@@ -315,6 +321,7 @@ void add_explain(CLI::App& app, int& exit_code) {
     command->add_option("-c,--config", options->file, "configuration file")->type_name("FILE")->required();
     command->add_option("--server-name", options->server_name, "name in the ClientHello")->type_name("NAME");
     command->add_option("--source", options->source, "the client's address")->type_name("IP")->required();
+    command->add_option("--mac", options->mac, "the client's; unknown if not given")->type_name("MAC");
     command->add_option("--destination", options->destination, "what the client dialled")
         ->type_name("IP:PORT")
         ->required();

@@ -56,6 +56,7 @@ std::optional<PastFlow> PastFlow::parse(std::string_view line) {
     flow.plain_.destination = *destination;
     flow.plain_.protocol = static_cast<policy::Protocol>(*protocol);
     flow.plain_.time = read_utc_time(flow.time).value_or(std::chrono::sys_seconds());
+    flow.plain_.mac = policy::MacAddress::parse(fields->text("mac"));
     if (auto via = position(policy::via_words, fields->text("via")))
         flow.plain_.via = static_cast<policy::Via>(*via);
     flow.plain_.has_started_tls = fields->text("has_started_tls") == "true";

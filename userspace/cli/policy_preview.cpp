@@ -14,6 +14,7 @@
 #include "userspace/cli/flow_view.h"
 #include "userspace/cli/live_flows.h"
 #include "userspace/datapath/flow_endpoint.h"
+#include "userspace/datapath/neighbours.h"
 #include "userspace/text/json.h"
 
 namespace sluice::cli {
@@ -36,9 +37,11 @@ struct Cut {
 std::vector<Cut> cuts(const policy::Policy& policy, policy::OnReload on_reload,
                       const std::vector<flow_record>& flows) {
     const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    datapath::Neighbours neighbours;
+    const auto mac_of = [&](const policy::IpAddress& client) { return neighbours.mac_of(client); };
     std::vector<Cut> found;
     for (const flow_record& flow : flows) {
-        const agent::Rejudgement why = agent::rejudge(policy, on_reload, flow, now);
+        const agent::Rejudgement why = agent::rejudge(policy, on_reload, flow, now, mac_of);
         if (why.ends) found.push_back({flow, why});
     }
     return found;
