@@ -232,7 +232,8 @@ std::unique_ptr<Flow> Worker::admit(const policy::Endpoint& source, const policy
                                     std::span<const std::uint8_t> first_bytes) {
     auto flow = make_flow(source);
     flow->destination = flow->dialled = destination;
-    auto opening = read_opening(first_bytes, peek_limits(*flow));
+    auto opening = read_opening(first_bytes, {.hello_bytes_max = shared_.config.hello_bytes_max,
+                                              .hello_deadline = shared_.config.hello_deadline});
     if (stopping_ || !opening || opening->trouble != FLOW_END_live) return nullptr;
     judge_silently(*flow, *opening);
     const bool is_decided = flow->to_come == policy::ToCome::nothing && !flow->needs_evidence();
