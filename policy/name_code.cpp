@@ -40,6 +40,30 @@ class Context {
     std::size_t near_ = none;
 };
 
+// The same, and a symbol that follows, as an index of the codes: padded, so that a step is a shift.
+class CodeIndex {
+  public:
+    static constexpr unsigned symbol_bits = 6;
+    static constexpr std::size_t size = std::size_t{2} << 3 * symbol_bits;
+    static_assert(symbols < 1u << symbol_bits);
+
+    static constexpr std::size_t of(std::size_t below_top, std::size_t far, std::size_t near,
+                                    std::size_t next) {
+        return ((below_top << symbol_bits | far) << symbol_bits | near) << symbol_bits | next;
+    }
+    // Of `next` after those that were pushed before.
+    std::size_t push(std::uint8_t next, bool is_dot) {
+        const std::size_t index = below_top_ | context_ << symbol_bits | next;
+        context_ = index % (std::size_t{1} << 2 * symbol_bits);
+        below_top_ |= std::size_t{is_dot} << 3 * symbol_bits;
+        return index;
+    }
+
+  private:
+    std::size_t context_ = of(0, 0, none, none);
+    std::size_t below_top_ = 0;
+};
+
 std::uint8_t symbol(char c) {
     return symbol_of[static_cast<unsigned char>(c)];
 }
@@ -126,7 +150,7 @@ NameCode::NameCode(std::span<const std::uint8_t, lengths_bytes> lengths)
 
 // Canonical codes: shorter ones first, those of one length in the order of the alphabet.
 void NameCode::assign_codes() {
-    codes_.resize(lengths_bytes);
+    codes_.resize(CodeIndex::size);
     by_code_.resize(lengths_bytes);
     for (std::size_t row = 0; row < lengths_bytes; row += symbols) {
         const auto order = std::span(by_code_).subspan(row, symbols);
@@ -138,7 +162,9 @@ void NameCode::assign_codes() {
         for (std::uint8_t next : order) {
             code <<= lengths_[row + next] - length;
             length = lengths_[row + next];
-            codes_[row + next] =
+            const std::size_t context = row / symbols;
+            codes_[CodeIndex::of(context / ((symbols + 1) * (symbols + 1)),
+                                 context / (symbols + 1) % (symbols + 1), context % (symbols + 1), next)] =
                 static_cast<std::uint16_t>(reversed(code++, length) << code_length_bits | length);
         }
     }
@@ -150,29 +176,36 @@ void NameCode::encode(std::string_view name, CodedName& coded) const {
     auto* const bytes = reinterpret_cast<unsigned char*>(coded.words.data());
     // Kept out of memory that `bytes` might point to, for all that the compiler knows.
     const std::uint16_t* const codes = codes_.data();
+    const std::size_t stop = name.size() > server_name_bytes_max ? name.size() - server_name_bytes_max : 0;
+    constexpr unsigned steps_max = 4;  // whose codes fit into a word, beside what is left of a byte
+    static_assert(steps_max * code_bits_max + 7 <= 64);
     std::size_t borders = 0;
     std::size_t at = name.size();
-    Context context;
-    std::uint64_t pending = 0;  // bits that do not fill a byte yet
+    CodeIndex index;
+    std::uint64_t pending = 0;  // bits that are not written yet
     unsigned pending_bits = 0;
     std::size_t whole_bytes = 0;
-    const std::size_t stop = name.size() > server_name_bytes_max ? name.size() - server_name_bytes_max : 0;
-    for (std::size_t i = name.size(); i-- > stop;) {
-        const std::uint8_t next = symbol(name[i]);
-        if (next == none) break;
-        // Written at each step, wanted or not: cheaper than a branch that nobody can foresee.
-        coded.borders[borders] = {static_cast<std::uint32_t>(whole_bytes * 8 + pending_bits),
-                                  static_cast<std::uint32_t>(i + 1)};
-        borders += next == dot;
-        const unsigned entry = codes[context.row() + next];
-        context.push(next);
-        pending |= static_cast<std::uint64_t>(entry >> code_length_bits) << pending_bits;
-        pending_bits += entry % (1u << code_length_bits);
+    bool goes_on = true;
+    while (goes_on && at > stop) {
+        for (unsigned step = 0; step < steps_max && at > stop; ++step) {
+            const std::uint8_t next = symbol(name[at - 1]);
+            if (next == none) {
+                goes_on = false;
+                break;
+            }
+            // Written at each step, wanted or not: cheaper than a branch that nobody can foresee.
+            coded.borders[borders] = {static_cast<std::uint32_t>(whole_bytes * 8 + pending_bits),
+                                      static_cast<std::uint32_t>(at)};
+            borders += next == dot;
+            const unsigned entry = codes[index.push(next, next == dot)];
+            pending |= static_cast<std::uint64_t>(entry >> code_length_bits) << pending_bits;
+            pending_bits += entry % (1u << code_length_bits);
+            --at;
+        }
         std::memcpy(bytes + whole_bytes, &pending, sizeof pending);
         whole_bytes += pending_bits / 8;
         pending >>= pending_bits & ~7u;
         pending_bits %= 8;
-        at = i;
     }
     if (at == 0) coded.borders[borders++] = {static_cast<std::uint32_t>(whole_bytes * 8 + pending_bits), 0};
     coded.borders_count = borders;

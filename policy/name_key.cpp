@@ -30,13 +30,12 @@ std::uint64_t NameKeys::hash_of_rest(const NameKey& key) const {
     return mix(hash, mix_2);
 }
 
-NameKey NameKeys::of(const CodedName& coded, std::uint32_t bits) const {
-    NameKey key;
+void NameKeys::find(const CodedName& coded, std::uint32_t bits, NameKey& key) const {
     key.rest = {};
     const std::uint32_t rest_bits = bits + 1 > key_bits_ ? bits + 1 - key_bits_ : 0;
     key.rest_bytes = (rest_bits + 7) / 8;
     key.key = 0;
-    if (key.rest_bytes > NameKey::rest_bytes_max) return key;
+    if (key.rest_bytes > NameKey::rest_bytes_max) return;
     std::uint64_t word = ended(coded, bits, 0);
     std::uint64_t mixed = word & mask_;
     for (std::uint32_t i = 0; i * 8 < key.rest_bytes; ++i) {
@@ -50,7 +49,6 @@ NameKey NameKeys::of(const CodedName& coded, std::uint32_t bits) const {
         mixed ^= mixed >> ((key_bits_ + 1) / 2);
     }
     key.key = mixed;
-    return key;
 }
 
 std::uint64_t NameKeys::long_hash(const CodedName& coded, std::uint32_t bits) const {

@@ -26,8 +26,8 @@ class NameKeys {
   public:
     NameKeys(std::uint64_t seed, unsigned key_bits);
 
-    // Of the first `bits` bits of a code.
-    NameKey of(const CodedName& coded, std::uint32_t bits) const;
+    // Of the first `bits` bits of a code. Written in place: a lookup would wait for the copy.
+    void find(const CodedName& coded, std::uint32_t bits, NameKey& key) const;
     std::uint64_t long_hash(const CodedName& coded, std::uint32_t bits) const;
     // The way back: a code with its end (see ended()), and its length without.
     std::uint32_t code_of(const NameKey& key, std::array<std::uint64_t, 6>& words) const;

@@ -37,7 +37,7 @@ NameLine::Name NameLine::name(std::uint32_t i) const {
 bool NameLine::is_sound() const {
     const std::uint32_t count = names();
     std::size_t at = 1 + 3 * std::size_t{count};
-    if (at > bytes) return false;
+    if (count > names_max || at > bytes) return false;
     const std::uint8_t* const heads = line_ + 1 + 2 * count;
     for (std::uint32_t i = 0; i < count; ++i) {
         const unsigned group = unsigned{heads[i]} >> 5 | unsigned{tag(i)} >> 15 << 3;

@@ -185,19 +185,32 @@ std::uint32_t NameSet::line_of(std::uint64_t key) const {
     return static_cast<std::uint32_t>(Wide{key} * keys_per_line_reciprocal_ >> 64);
 }
 
+namespace {
+
+// May read seven bytes behind the rest, which are in the block.
+bool is_same(const std::uint8_t* rest, const NameKey& key) {
+    for (std::uint32_t i = 0; i * 8 < key.rest_bytes; ++i) {
+        const std::uint32_t left = key.rest_bytes - i * 8;
+        const std::uint32_t unwanted_bits = left < 8 ? 64 - left * 8 : 0;
+        if (load(rest + i * 8) << unwanted_bits != key.rest[i] << unwanted_bits) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
 const NameSources* NameSet::find(const NameKey& key, std::uint32_t line) const {
     const std::uint8_t* at = lines_ + std::size_t{line} * NameLine::bytes;
     const std::uint32_t reach = NameLine(at).reach();
     const auto remainder = static_cast<std::uint32_t>(key.key - std::uint64_t{line} * header().keys_per_line);
     for (std::uint32_t away = 0; away <= reach; ++away, at += NameLine::bytes) {
         const NameLine here(at);
-        const std::uint32_t wanted = remainder | away << NameLine::remainder_bits;
-        for (std::uint32_t i = 0; i < here.names(); ++i) {
-            if ((here.tag(i) & NameLine::tag_mask) != wanted) continue;
+        for (std::uint64_t same = here.matches(remainder, away); same != 0; same &= same - 1) {
+            const auto bit = static_cast<std::uint32_t>(std::countr_zero(same));
+            const std::uint32_t i = bit % 16 * 4 + bit / 16;
+            if (i >= here.names()) continue;
             const NameLine::Name name = here.name(i);
-            if (name.rest_bytes == key.rest_bytes &&
-                std::memcmp(name.rest, key.rest.data(), name.rest_bytes) == 0)
-                return group(name.group);
+            if (name.rest_bytes == key.rest_bytes && is_same(name.rest, key)) return group(name.group);
         }
     }
     return nullptr;
@@ -226,9 +239,11 @@ void NameSet::find_each(const CodedName& coded, Visit visit) const {
     for (std::size_t done = header().labels_min - 1; done < coded.borders_count; done += round) {
         const std::size_t count = std::min(round, coded.borders_count - done);
         for (std::size_t i = 0; i < count; ++i) {
-            keys[i] = keys_.of(coded, coded.borders[done + i].bits);
+            keys_.find(coded, coded.borders[done + i].bits, keys[i]);
             lines[i] = line_of(keys[i].key);
-            __builtin_prefetch(lines_ + std::size_t{lines[i]} * NameLine::bytes);
+            const std::uint8_t* const line = lines_ + std::size_t{lines[i]} * NameLine::bytes;
+            __builtin_prefetch(line);
+            __builtin_prefetch(line + NameLine::bytes);
         }
         for (std::size_t i = 0; i < count; ++i) {
             const CodedName::Border& border = coded.borders[done + i];

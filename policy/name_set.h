@@ -7,22 +7,22 @@
 //   NameSetHeader
 //   lengths      NameCode's, by which names are coded
 //   groups       NameSources[]: the different answers that names give
-//   lines        64 bytes each, a cache line, for names that belong to it (see name_key.h) or to one before
-//   it
-//                  1 byte       how many names (5 high bits); and how many lines further those that belong
-//                  here
-//                               may be (3 low bits; 7: up to 15): a line that is full gives to the next one
-//                  2 bytes each key's remainder (11 low bits), lines away from its own (4), group's highest
-//                  bit 1 byte each  bytes of the code's rest (5 low bits), and the 3 low bits of the group's
-//                  4 then, for each: if the group says 15, what it has more: 1 byte, or 255 and 2 bytes; the
-//                  rest
+//   lines        64 bytes each, a cache line, for names that belong to it (see name_key.h) or to one before:
+//
+//                  1 byte       how many names (5 high bits), and how many lines further those that belong
+//                               here may be (3 low bits; 7: up to 15): a full line gives to the next one
+//                  2 bytes each key's remainder (11 low bits), lines away from its own (4), group's high bit
+//                  1 byte each  bytes of the code's rest (5 low bits), and the 3 low bits of the group's 4
+//                  then each:   if the group says 15, what it has more: 1 byte, or 255 and 2 bytes; the rest
+//
 //   long_index   std::uint32_t[], a power of two: where in long_names a name of that hash is, plus 1
 //   long_names   for each name whose rest has more than 24 bytes: 2 bytes how many the code has, 2 bytes
-//   group,
-//                code and its end
+//                group, code and its end
 //   notes        bytes of whoever made the set
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <expected>
 #include <functional>
 #include <memory>
@@ -59,7 +59,7 @@ struct NameSources {
 };
 
 inline constexpr std::string_view name_set_magic("sluiceN\n", 8);
-inline constexpr std::uint32_t name_set_version = 1;
+inline constexpr std::uint32_t name_set_version = 2;
 
 struct NameSetHeader {
     char magic[8];
@@ -157,7 +157,7 @@ class NameLine {
   public:
     static constexpr std::size_t bytes = 64;
     static constexpr std::uint32_t away_max = 15;
-    static constexpr std::uint32_t names_max = 31;
+    static constexpr std::uint32_t names_max = 16;
     static constexpr std::uint32_t remainder_bits = 11;
     static constexpr std::uint32_t groups_max = 65536;
 
@@ -178,8 +178,16 @@ class NameLine {
     std::uint16_t tag(std::uint32_t i) const {
         return static_cast<std::uint16_t>(line_[1 + 2 * i] | line_[2 + 2 * i] << 8);
     }
-    static constexpr std::uint16_t tag_mask = 0x7fff;  // without the group's bit
     Name name(std::uint32_t i) const;
+
+    // The names that have this remainder, so far away, and perhaps others: name 4 * word + lane is bit
+    // 16 * lane + word. Without a branch, since nobody could foresee which way it goes.
+    std::uint64_t matches(std::uint32_t remainder, std::uint32_t away) const {
+        std::uint64_t found = 0;
+        for (std::uint32_t word = 0; word < names_max / 4; ++word)
+            found |= matching_lanes(remainder | away << remainder_bits, 4 * word) >> (15 - word);
+        return found;
+    }
 
     // Writes a line of these names, whose rests lie elsewhere. REQUIRES that they fit.
     static void write(std::uint8_t* line, std::span<const Name> names, std::uint32_t reach);
@@ -188,6 +196,15 @@ class NameLine {
     }
 
   private:
+    // The highest bit of each of four tags, from number `i` on, that is `tag` but for the group's bit.
+    std::uint64_t matching_lanes(std::uint32_t tag, std::uint32_t i) const {
+        constexpr std::uint64_t ones = 0x0001'0001'0001'0001;
+        std::uint64_t tags;
+        std::memcpy(&tags, line_ + 1 + 2 * i, sizeof tags);
+        // Of 15 bits each, so that no lane borrows from the next.
+        return (ones << 15) - ((tags & ones * 0x7fff) ^ ones * tag) & ones << 15;
+    }
+
     const std::uint8_t* line_;
 };
 

@@ -24,7 +24,7 @@ NameStaging::NameStaging(const NameCode& code, NameSpread spread)
 void NameStaging::place(std::string_view name) {
     code_.encode(name, coded_);
     bits_ = coded_.borders[coded_.borders_count - 1].bits;
-    key_ = keys_.of(coded_, bits_);
+    keys_.find(coded_, bits_, key_);
     bucket_ = key_.key / spread_.keys_per_line;
     is_long_ = key_.rest_bytes > NameKey::rest_bytes_max;
     labels_min_ = std::min(labels_min_, static_cast<std::uint32_t>(coded_.borders_count));

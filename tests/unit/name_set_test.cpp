@@ -171,6 +171,25 @@ TEST(NameSet, NoByteOfABlockMayChange) {
         EXPECT_FALSE(NameSet::open(copy(bytes))) << bytes;
 }
 
+// Whose codes are so short that a line has room for more of them than it may hold.
+TEST(NameSet, ShortNamesThatCrowdTheLinesAreAllFound) {
+    constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+    NameSetBuilder builder;
+    std::vector<std::string> names;
+    for (const char first : letters) {
+        for (const char second : letters)
+            names.push_back({first, second});
+    }
+    for (const std::string& name : names)
+        builder.add(name, 0, NameReach::exact);
+    const NameSet set = builder.build();
+    EXPECT_EQ(set.names(), names.size());
+    for (const std::string& name : names) {
+        EXPECT_FALSE(set.lookup(name).empty()) << name;
+        EXPECT_TRUE(set.lookup(name + "a").empty()) << name;
+    }
+}
+
 TEST(NameSet, OfManyNamesEveryOneIsFoundAndNoneOfItsNeighbours) {
     std::mt19937 random(5);
     std::vector<std::string> names(400'000);
