@@ -1,11 +1,13 @@
-// How large, how fast to make, to load and to ask is a set of ten million names? Prints one JSON line.
+// How large, how fast to load and how fast to ask are lists of ten million names?
 //
-//   name_set_bench SAMPLE.txt [NAMES]
+//   name_set_bench [NAMES [SAMPLE]]
 //
-// The names are those of SAMPLE (one a line), then others made of them: the left half of one name's first
-// label before the right half of another's, so that lengths and letters stay those of real names. Each lookup
-// is timed alone (rdtsc, less the cost of reading the clock), in random order over the whole set, half of all
-// after another program's worth of memory has been walked through.
+// NAMES (10,000,000) different plausible names in 64 lists, each a file of a name a line; and, when it is
+// given, SAMPLE besides: a list of that format with real names, which may be packed (.gz, .xz). Lists are
+// loaded as the agent loads them, first from their files and then from a prepared one; both are in the page
+// cache. Each lookup is timed alone (rdtscp, less the cost of reading the clock), of a million names in
+// random order: names that are listed, and such that are not, by themselves or by a parent. Exits 1 when
+// there were fewer different names than asked for, or a lookup was wrong or allocated memory.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,53 +15,41 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "policy/name_set_builder.h"
+#include "policy/list_catalog.h"
+#include "tests/support/counted_allocations.h"
+#include "tests/support/plausible_names.h"
+#include "tests/support/temporary_directory.h"
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using namespace sluice::policy;
+using Clock = std::chrono::steady_clock;
+using Random = std::mt19937_64;
+
+constexpr std::size_t lists_count = 64;
+constexpr std::size_t questions_max = 1'000'000;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::vector<std::string> read_sample(const char* path) {
-    std::ifstream file(path);
-    std::vector<std::string> names;
-    for (std::string line; std::getline(file, line);) {
-        auto name = canonical_server_name(line);
-        if (name) names.push_back(std::move(*name));
+double cpu_seconds() {
+    return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+// "VmRSS", "VmHWM": in MB.
+double memory_mb(std::string_view field) {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with(field)) return std::stod(line.substr(field.size() + 1)) * 1024 / 1e6;
     }
-    return names;
+    return 0;
 }
-
-// The `round`-th variation of a sample's name; the first one is the name itself.
-std::string variation(const std::vector<std::string>& sample, std::size_t number) {
-    const std::size_t round = number / sample.size();
-    const std::string& name = sample[number % sample.size()];
-    if (round == 0) return name;
-    const std::string& other = sample[(number * 2654435761u + round * 40503u) % sample.size()];
-    const auto label = [](const std::string& text) { return text.substr(0, text.find('.')); };
-    const std::string left = label(name);
-    const std::string right = label(other);
-    return left.substr(0, (left.size() + 1) / 2) + right.substr(right.size() / 2) + name.substr(left.size());
-}
-
-double percentile(std::vector<double>& values, double share) {
-    auto at = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
-    std::ranges::nth_element(values, at);
-    return *at;
-}
-
-struct Timing {
-    double p50_ns, p99_ns, mean_ns;
-    std::size_t known;
-};
 
 double ticks_per_ns() {
     const auto start = Clock::now();
@@ -74,8 +64,54 @@ std::uint64_t now_ticks() {
     return __builtin_ia32_rdtscp(&core);
 }
 
+ListSources plausible_lists(const sluice::test::TemporaryDirectory& directory, std::size_t names) {
+    std::vector<std::string> texts(lists_count);
+    Random random(2);
+    sluice::test::DifferentNames different(names);
+    for (std::size_t i = 0; i < names; ++i) {
+        const std::string name = different.draw(random);
+        texts[std::hash<std::string>()(name) % lists_count] += name + '\n';
+    }
+    ListSources sources;
+    sources.file = directory.path() / "sluice.yaml";
+    for (std::size_t i = 0; i < lists_count; ++i) {
+        const std::string name = fmt::format("list{}", i);
+        directory.write(name, texts[i]);
+        sources.lists.push_back({.name = name, .path = name, .category = {}});
+    }
+    return sources;
+}
+
+// The same name as if somebody else had registered it: not even a parent of it is likely to be listed.
+std::string unlisted(std::string name) {
+    const std::size_t end = name.rfind('.');
+    if (end == std::string::npos || end == 0) return "q" + name;
+    const std::size_t dot = name.rfind('.', end - 1);
+    return name.insert(dot == std::string::npos ? 0 : dot + 1, 1, 'q');
+}
+
+struct Questions {
+    std::vector<std::string> listed, unlisted;
+};
+
+Questions questions_about(const NameSet& set) {
+    Random random(1);
+    Questions questions;
+    set.for_each([&](std::string_view name, const NameSources&) {
+        if (random() % set.names() < questions_max) questions.listed.emplace_back(name);
+    });
+    std::ranges::shuffle(questions.listed, random);
+    for (const std::string& name : questions.listed) {
+        std::string other = (random() % 2 == 0 ? "www." : "") + unlisted(name);
+        if (set.lookup(other).empty()) questions.unlisted.push_back(std::move(other));
+    }
+    std::ranges::shuffle(questions.unlisted, random);
+    return questions;
+}
+
 // `names`: what to ask, in that order. In one piece, as whoever asks has the name at hand.
-Timing measure(const NameSet& set, const std::vector<std::string>& names, double tick_rate) {
+bool measure(std::string_view title, const NameSet& set, const std::vector<std::string>& names, bool listed) {
+    static const double tick_rate = ticks_per_ns();
     std::string text;
     std::vector<std::string_view> questions;
     for (const std::string& name : names)
@@ -84,67 +120,80 @@ Timing measure(const NameSet& set, const std::vector<std::string>& names, double
         questions.push_back(std::string_view(text).substr(at, name.size()));
         at += name.size();
     }
-    std::vector<double> times;
-    times.reserve(questions.size());
-    std::size_t known = 0;
     std::uint64_t overhead = ~std::uint64_t{0};
     for (int i = 0; i < 1000; ++i) {
         const std::uint64_t start = now_ticks();
         overhead = std::min(overhead, now_ticks() - start);
     }
-    const auto all = Clock::now();
-    for (std::string_view name : questions)
-        known += !set.lookup(name).empty();
-    const double mean = seconds_since(all) * 1e9 / static_cast<double>(questions.size());
-    for (std::string_view name : questions) {
+    std::vector<std::uint64_t> times(questions.size());
+    std::size_t known = 0;
+    const std::size_t before = sluice::test::allocations;
+    for (std::size_t i = 0; i < questions.size(); ++i) {
         const std::uint64_t start = now_ticks();
-        known += !set.lookup(name).empty();
-        times.push_back(static_cast<double>(now_ticks() - start - overhead) / tick_rate);
+        known += !set.lookup(questions[i]).empty();
+        times[i] = now_ticks() - start - overhead;
     }
-    return {percentile(times, 0.5), percentile(times, 0.99), mean, known / 2};
+    const std::size_t made = sluice::test::allocations - before;
+    std::ranges::sort(times);
+    const auto percentile = [&](std::size_t percent) {
+        return static_cast<double>(times[(times.size() - 1) * percent / 100]) / tick_rate;
+    };
+    fmt::print("  {:<26} p50 {:>4.0f} ns  p99 {:>4.0f} ns  {} allocations\n", title, percentile(50),
+               percentile(99), made);
+    return known == (listed ? names.size() : 0) && made == 0;
+}
+
+// False: something was wrong with it. `names_min`: how many different ones there must be.
+bool measure_lists(std::string_view title, ListSources sources, const std::string& prepared,
+                   std::size_t names_min) {
+    const double resident_before = memory_mb("VmRSS:");
+    double cpu = cpu_seconds();
+    auto start = Clock::now();
+    LoadedLists loaded = load_lists(sources, nullptr);
+    const double load_s = seconds_since(start);
+    const double load_cpu_s = cpu_seconds() - cpu;
+    const NameSet& set = loaded.catalog->names();
+    double text_mb = 0;
+    for (const ListInfo& info : loaded.catalog->lists())
+        text_mb += static_cast<double>(info.file_bytes) / 1e6;
+    fmt::print("{}: {} different names, {} lists, {:.0f} MB of files\n", title, set.names(),
+               loaded.catalog->lists().size(), text_mb);
+    fmt::print("  {:<26} {:.1f} MB, {:.2f} bytes a name; the process grew by {:.1f} MB\n", "in memory",
+               static_cast<double>(set.bytes()) / 1e6,
+               static_cast<double>(set.bytes()) / static_cast<double>(set.names()),
+               memory_mb("VmRSS:") - resident_before);
+    fmt::print("  {:<26} {:.2f} s, CPU {:.2f} s\n", "loaded from files", load_s, load_cpu_s);
+    loaded.catalog->save(prepared);
+    sources.prepared = prepared;
+    const bool enough = set.names() >= names_min;
+    loaded.catalog.reset();
+    start = Clock::now();
+    cpu = cpu_seconds();
+    loaded = load_lists(sources, nullptr);
+    fmt::print("  {:<26} {:.0f} ms, CPU {:.0f} ms\n", "loaded from a prepared file",
+               seconds_since(start) * 1e3, (cpu_seconds() - cpu) * 1e3);
+    for (const std::string& warning : loaded.warnings)
+        fmt::print("  {}\n", warning);
+    const Questions questions = questions_about(loaded.catalog->names());
+    bool right = measure("lookup of a listed name", loaded.catalog->names(), questions.listed, true);
+    right = measure("lookup of another name", loaded.catalog->names(), questions.unlisted, false) && right;
+    if (!enough) fmt::print("  fewer different names than {}\n", names_min);
+    if (!right) fmt::print("  a lookup was wrong, or allocated\n");
+    return enough && right;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 2) {
-        std::fprintf(stderr, "usage: name_set_bench SAMPLE.txt [NAMES]\n");
-        return 2;
+    const std::size_t names = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 10'000'000;
+    const sluice::test::TemporaryDirectory directory;
+    const std::string prepared = directory.path() / "prepared";
+    bool ok = measure_lists("plausible names", plausible_lists(directory, names), prepared, names);
+    if (argc > 2) {
+        ListSources sources;
+        sources.file = directory.path() / "sluice.yaml";
+        sources.lists = {{.name = "sample", .path = std::filesystem::absolute(argv[2]), .category = {}}};
+        ok = measure_lists("sample", sources, prepared, 1) && ok;
     }
-    const std::size_t wanted = argc > 2 ? std::stoul(argv[2]) : 10'000'000;
-    const std::vector<std::string> sample = read_sample(argv[1]);
-    NameSetBuilder builder;
-    std::mt19937_64 random(1);
-    constexpr std::size_t questions_max = 1'000'000;
-    std::vector<std::string> hits, misses;
-    std::size_t name_bytes = 0;
-    for (std::size_t i = 0; i < wanted; ++i) {
-        const std::string name = variation(sample, i);
-        name_bytes += name.size();
-        builder.add(name, std::hash<std::string>()(name) % 64, NameReach::subtree);
-        if (random() % wanted < questions_max) hits.push_back(name);
-    }
-    // The same kind of names, which nobody added; with a label more, as clients ask.
-    for (std::size_t i = 0; i < questions_max; ++i) {
-        std::string name = variation(sample, wanted + sample.size() + random() % (4 * sample.size()));
-        misses.push_back((i % 2 == 0 ? "www." : "") + name);
-    }
-    std::ranges::shuffle(hits, random);
-    const std::clock_t start = std::clock();
-    const NameSet set = builder.build();
-    const double build_s = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-    const double rate = ticks_per_ns();
-    Timing hit = measure(set, hits, rate);
-    Timing miss = measure(set, misses, rate);
-    fmt::print(
-        "{{\"names\":{},\"average_bytes\":{:.1f},\"set_mb\":{:.1f},\"bytes_per_name\":{:.2f},\"build_s\":{:."
-        "2f},"
-        "\"hit_p50_ns\":{:.0f},\"hit_p99_ns\":{:.0f},\"hit_mean_ns\":{:.0f},\"hits_known\":{:.4f},"
-        "\"miss_p50_ns\":{:.0f},\"miss_p99_ns\":{:.0f},\"miss_mean_ns\":{:.0f},\"misses_known\":{:.4f}}}\n",
-        set.names(), static_cast<double>(name_bytes) / static_cast<double>(wanted),
-        static_cast<double>(set.bytes()) / 1e6,
-        static_cast<double>(set.bytes()) / static_cast<double>(set.names()), build_s, hit.p50_ns, hit.p99_ns,
-        hit.mean_ns, static_cast<double>(hit.known) / static_cast<double>(hits.size()), miss.p50_ns,
-        miss.p99_ns, miss.mean_ns, static_cast<double>(miss.known) / static_cast<double>(misses.size()));
-    return 0;
+    return ok ? 0 : 1;
 }

@@ -3,9 +3,9 @@
 //   policy_bench [RULES [DECISIONS [NAMES]]]
 //
 // Four policies of RULES (1,000) rules: each rule with names of its own; each with a source of its own; a
-// mixture of all conditions; and a mixture with lists and categories, of NAMES (10,000,000) names in 64
-// lists. Names and addresses are drawn at random, half of them match some rule. Exits 1 when deciding
-// allocated memory.
+// mixture of all conditions; and a mixture with lists and categories, of NAMES (10,000,000) different names
+// in 64 lists. Names and addresses are drawn at random, half of them match some rule. Exits 1 when deciding
+// allocated memory, or there were fewer names.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -81,9 +81,10 @@ std::shared_ptr<const ListCatalog> make_lists(std::size_t count, std::size_t ask
         lists[i].category = fmt::format("category{}", i % 16);
     }
     Random random(2);
+    sluice::test::DifferentNames different(count);
     NameSetBuilder builder;
     for (std::size_t i = 0; i < count; ++i) {
-        const std::string name = sluice::test::plausible_name(random);
+        const std::string name = different.draw(random);
         builder.add(name, std::hash<std::string>()(name) % lists.size(), NameReach::subtree);
         if (below(random, count) < asked_of) asked.push_back(name);
     }
@@ -174,6 +175,7 @@ int main(int argc, char** argv) {
     // Half of the flows ask for a name that is listed, or for one below it; in no order.
     std::vector<std::string> asked;
     const auto lists = make_lists(listed, decisions / 2, asked);
+    ok = lists->names().names() == listed && ok;
     names.resize(decisions / 2);
     for (std::size_t i = 0; i < asked.size(); ++i)
         names.push_back((i % 2 == 0 ? "" : "a.") + asked[i]);
