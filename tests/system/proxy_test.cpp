@@ -93,6 +93,8 @@ TEST(Proxy, CurlGetsAFileThroughConnectAndSocksByNamesThatTheGatewayResolves) {
         EXPECT_EQ(verdict.text("destination"), "10.10.2.2:443");
         EXPECT_EQ(verdict.text("protocol"), "tls");
         EXPECT_EQ(end.text("end"), "closed") << end;
+        EXPECT_EQ(end.text("via"), via) << end;
+        EXPECT_EQ(end.text("asked_name"), "allowed.example") << end;
         EXPECT_EQ(end.text("mode"), default_splice_mode()) << end;
         EXPECT_EQ(end.text("destination"), "10.10.2.2:443") << end;
     }

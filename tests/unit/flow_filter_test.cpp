@@ -20,6 +20,7 @@ flow_record sample() {
     flow.state = FLOW_STATE_spliced;
     std::strcpy(flow.server_name, "www.example.com");
     std::strcpy(flow.rule, "default");
+    std::strcpy(flow.facts, "to=192.0.2.7:443 via=connect asked=asked.example");
     return flow;
 }
 
@@ -37,12 +38,12 @@ TEST(FlowFilter, EachColumnCanBeAskedFor) {
     for (const char* term :
          {"id=17", "source=10.0.0.0/8", "destination=192.0.2.7", "port=443", "protocol=tls", "mode=relay",
           "state=spliced", "rule=default", "server_name=www.example.com", "server_name=suffix:example.com",
-          "example", "10.1.2.3:40000"}) {
+          "via=connect", "example", "asked.ex", "10.1.2.3:40000"}) {
         EXPECT_TRUE(shows({term})) << term;
     }
-    for (const char* term :
-         {"id=1", "source=11.0.0.0/8", "source=::/0", "port=80", "protocol=server-first", "mode=packet",
-          "state=peeking", "rule=x", "server_name=example.com", "nothing-like-it"}) {
+    for (const char* term : {"id=1", "source=11.0.0.0/8", "source=::/0", "port=80", "protocol=server-first",
+                             "mode=packet", "state=peeking", "rule=x", "via=captured", "via=socks5",
+                             "server_name=example.com", "nothing-like-it"}) {
         EXPECT_FALSE(shows({term})) << term;
     }
 }
@@ -55,14 +56,30 @@ TEST(FlowFilter, AllTermsMustHold) {
 TEST(FlowFilter, AMistakeIsNamed) {
     EXPECT_EQ(FlowFilter::parse({"colour=red"}).error(),
               "'colour' is not a column: expected id, source, destination, port, server_name, protocol, "
-              "rule, mode or "
-              "state");
+              "via, rule, mode or state");
+    EXPECT_EQ(FlowFilter::parse({"via=proxy"}).error(),
+              "'proxy' is not known: expected captured, connect or socks5");
     EXPECT_EQ(FlowFilter::parse({"port=http"}).error(), "'http' is not a number");
     EXPECT_EQ(FlowFilter::parse({"state=open"}).error(),
               "'open' is not known: expected peeking, connecting, waiting, spliced or resolving");
     EXPECT_FALSE(FlowFilter::parse({"mode=relais"}));
     EXPECT_FALSE(FlowFilter::parse({"protocol=server_first"}));
     EXPECT_EQ(FlowFilter::parse({"source=10.0.0.1/8"}).error(), "'10.0.0.1/8' is not an address or prefix");
+}
+
+TEST(FlowView, HowAFlowCameAndTheNameAskedForAreShown) {
+    flow_record flow = sample();
+    EXPECT_TRUE(table({flow}, 0).contains("connect (asked.example)"));
+    fmt::memory_buffer json;
+    append_json(json, flow, 0);
+    EXPECT_TRUE(fmt::to_string(json).contains(R"("via":"connect","asked_name":"asked.example")"));
+    std::strcpy(flow.facts, "to=192.0.2.7:443 via=socks5 asked=-");
+    EXPECT_TRUE(table({flow}, 0).contains("socks5  default")) << "asked for its server name";
+    json.clear();
+    append_json(json, flow, 0);
+    EXPECT_TRUE(fmt::to_string(json).contains(R"("via":"socks5","asked_name":"www.example.com")"));
+    flow.facts[0] = 0;
+    EXPECT_TRUE(table({flow}, 0).contains("captured  default"));
 }
 
 TEST(FlowView, DurationsAndSizesReadAsPeopleSayThem) {

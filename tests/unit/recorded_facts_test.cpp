@@ -54,6 +54,22 @@ TEST(RecordedFacts, AreReadAsTheyWereWrittenWhateverBytesAreInThem) {
     EXPECT_EQ(read.asked_name, facts.asked_name);
 }
 
+TEST(RecordedFacts, WhetherAFlowAskedForItsServerNameOrForAnAddressIsKept) {
+    policy::Facts facts{.source = {},
+                        .destination = {},
+                        .server_name = "www.example.com",
+                        .via = policy::Via::connect,
+                        .asked_name = "www.example.com"};
+    flow_record record = record_of(facts, facts_text(facts));
+    EXPECT_EQ(arrival_of(record).via, policy::Via::connect);
+    EXPECT_EQ(arrival_of(record).asked_name, "www.example.com");
+    EXPECT_EQ(RecordedFacts::read(record).value().facts().asked_name, "www.example.com");
+    facts.asked_name = "";
+    record = record_of(facts, facts_text(facts));
+    EXPECT_EQ(arrival_of(record).via, policy::Via::connect);
+    EXPECT_EQ(arrival_of(record).asked_name, "");
+}
+
 TEST(RecordedFacts, WhoSpokeFirstAndWhatIsStillToComeIsAmongThem) {
     const policy::Facts facts{.source = {},
                               .destination = {},

@@ -1,5 +1,6 @@
 #include "userspace/agent/flow_log.h"
 
+#include "userspace/agent/recorded_facts.h"
 #include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 
@@ -93,6 +94,10 @@ void log_packet_end(Log& log, const flow_record& flow, flow_end end) {
         line.add("destination", datapath::endpoint(flow.destination).to_string());
         if (datapath::is_dialled_elsewhere(flow))
             line.add("dialled", datapath::endpoint(flow.dialled).to_string());
+        if (const Arrival arrival = arrival_of(flow); arrival.via != policy::Via::captured) {
+            line.add("via", policy::to_string(arrival.via));
+            line.add("asked_name", arrival.asked_name);
+        }
         line.add("protocol", policy::to_string(static_cast<policy::Protocol>(flow.protocol)));
         line.add("server_name", flow.server_name);
         line.add("rule", flow.rule);

@@ -120,7 +120,7 @@ flow_record Flow::record() const {
     out.reason = static_cast<__u8>(reason);
     copy_text(out.rule, rule);
     copy_text(out.server_name, claimed_name());
-    if (judged) copy_text(out.facts, facts_text(facts()));
+    if (judged || proxied) copy_text(out.facts, facts_text(facts()));
     return out;
 }
 

@@ -88,7 +88,8 @@ std::string facts_text(const policy::Facts& facts) {
     append_field(text, "ja4", facts.ja4);
     append_field(text, "ssh_version", facts.ssh_version);
     if (facts.via != policy::Via::captured) append_field(text, "via", policy::to_string(facts.via));
-    if (facts.asked_name != facts.server_name) append_field(text, "asked", facts.asked_name);
+    if (!facts.asked_name.empty())
+        append_field(text, "asked", facts.asked_name == facts.server_name ? nothing : facts.asked_name);
     append_field(text, "ssh_server_version", facts.ssh_server_version);
     if (facts.to_come != policy::ToCome::nothing)
         append_field(text, "to_come", policy::to_string(facts.to_come));
@@ -118,7 +119,21 @@ std::optional<RecordedFacts> RecordedFacts::read(const flow_record& record) {
     const auto canonical = policy::canonical_server_name(name);
     const bool is_address = policy::IpAddress::parse(name).has_value();
     if (canonical && !is_address && !known.plain_.is_malformed()) known.server_name_ = *canonical;
+    if (known.asked_name_ == nothing) known.asked_name_ = canonical.value_or("");
     return known;
+}
+
+Arrival arrival_of(const flow_record& record) {
+    Arrival arrival;
+    std::string_view text = text_of(record.facts);
+    while (!text.empty()) {
+        std::string_view field = take(text, ' ');
+        const std::string_view key = take(field, '=');
+        const std::string value = unescaped(field).value_or("");
+        if (key == "via") read_word(value, policy::via_words, arrival.via);
+        if (key == "asked") arrival.asked_name = value == nothing ? text_of(record.server_name) : value;
+    }
+    return arrival;
 }
 
 bool RecordedFacts::read_text(std::string_view text) {

@@ -13,9 +13,17 @@ namespace sluice::agent {
 
 // What flow_record has no field for: "ech=grease alpn=h2,http/1.1 ja4=t13d..." Keys of facts that a flow does
 // not have are left out; "-": it has none of them. Of a proxied flow "to=ENDPOINT" comes first, its
-// destination, since its client's packets carry another. Other bytes than letters, digits and some marks are
-// written as %XX. Empty when it would not fit: then the facts are not known.
+// destination, since its client's packets carry another; "asked=-": it asked for its server name. Other bytes
+// than letters, digits and some marks are written as %XX. Empty when it would not fit: then the facts are not
+// known.
 std::string facts_text(const policy::Facts& facts);
+
+// How a flow came, and the name that it asked the proxy for, if any. Also of one that has not been judged.
+struct Arrival {
+    policy::Via via = policy::Via::captured;
+    std::string asked_name;
+};
+Arrival arrival_of(const flow_record& record);
 
 class RecordedFacts {
   public:

@@ -5,8 +5,10 @@
 #include <string_view>
 
 #include "policy/address.h"
+#include "policy/facts.h"
 #include "policy/name_pattern.h"
 #include "policy/protocol.h"
+#include "userspace/agent/recorded_facts.h"
 #include "userspace/cli/flow_view.h"
 #include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
@@ -50,6 +52,16 @@ Parsed rule_condition(const std::string& value) {
     return [value](const flow_record& flow) { return rule(flow) == value; };
 }
 
+Parsed via_condition(const std::string& value) {
+    for (unsigned number = 0; number < policy::via_words.size(); ++number) {
+        if (policy::via_words[number] != value) continue;
+        return [via = static_cast<policy::Via>(number)](const flow_record& flow) {
+            return agent::arrival_of(flow).via == via;
+        };
+    }
+    return std::unexpected("'" + value + "' is not known: expected captured, connect or socks5");
+}
+
 Parsed name_condition(const std::string& value) {
     const bool has_notation = value.find(':') != std::string::npos;
     auto pattern = policy::NamePattern::parse(has_notation ? value : "exact:" + value);
@@ -63,7 +75,8 @@ Parsed text_condition(const std::string& word) {
     return [word](const flow_record& flow) {
         return datapath::endpoint(flow.source).to_string().contains(word) ||
                datapath::endpoint(flow.destination).to_string().contains(word) ||
-               server_name(flow).contains(word) || rule(flow).contains(word);
+               server_name(flow).contains(word) || rule(flow).contains(word) ||
+               agent::arrival_of(flow).asked_name.contains(word);
     };
 }
 
@@ -82,6 +95,7 @@ Parsed condition(const std::string& term) {
     }
     if (key == "server_name") return name_condition(value);
     if (key == "rule") return rule_condition(value);
+    if (key == "via") return via_condition(value);
     if (key == "protocol") {
         return word_condition(value, protocol_word, policy::protocol_words.size(), &flow_record::protocol);
     }
@@ -91,8 +105,8 @@ Parsed condition(const std::string& term) {
         return word_condition(value, datapath::flow_state_word, FLOW_STATE_COUNT, &flow_record::state);
     return std::unexpected(
         "'" + key +
-        "' is not a column: expected id, source, destination, port, server_name, protocol, rule, "
-        "mode or state");
+        "' is not a column: expected id, source, destination, port, server_name, protocol, via, "
+        "rule, mode or state");
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 // Which flows `sluice flows` shows. Every term must hold:
 //
 //   source=10.0.0.0/8        address or prefix         destination=192.0.2.7
-//   port=443                 of the destination        protocol=tls   mode=relay   state=spliced rule=default
-//   id=17 server_name=suffix:example.com   any notation of the policy's names word                     occurs
-//   in the source, destination, server name or rule
+//   port=443                 of the destination        protocol=tls   mode=relay   state=spliced
+//   rule=default   id=17     via=connect               how the flow came: captured, connect or socks5
+//
+//   server_name=suffix:example.com   any notation of the policy's names
+//   word                             occurs in the source, destination, server name, asked name or rule
 #include <expected>
 #include <functional>
 #include <string>

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "policy/protocol.h"
+#include "userspace/agent/recorded_facts.h"
 #include "userspace/datapath/flow_endpoint.h"
 #include "userspace/datapath/flow_table.h"
 #include "userspace/text/json.h"
@@ -31,6 +32,14 @@ std::string destination(const flow_record& flow) {
     return text + " (" + datapath::endpoint(flow.dialled).address.to_string() + ")";
 }
 
+// "connect (asked.example)": how the flow came, and the name asked for when the flow then said another.
+std::string via(const flow_record& flow) {
+    const agent::Arrival arrival = agent::arrival_of(flow);
+    std::string text(policy::to_string(arrival.via));
+    if (arrival.asked_name.empty() || arrival.asked_name == server_name(flow)) return text;
+    return text + " (" + text::printable(arrival.asked_name) + ")";
+}
+
 using Row = std::vector<std::string>;
 
 Row row(const flow_record& flow, std::uint64_t now_ns) {
@@ -40,6 +49,7 @@ Row row(const flow_record& flow, std::uint64_t now_ns) {
             destination(flow),
             name.empty() ? "-" : name,
             std::string(protocol(flow)),
+            via(flow),
             rule(flow).empty() ? "-" : text::printable(rule(flow)),
             fmt::format("{} ({})", datapath::splice_mode_word(flow.mode),
                         datapath::splice_reason_word(flow.reason)),
@@ -76,6 +86,9 @@ void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t
         object.add("dialled", datapath::endpoint(flow.dialled).to_string());
     object.add("server_name", server_name(flow));
     object.add("protocol", protocol(flow));
+    const agent::Arrival arrival = agent::arrival_of(flow);
+    object.add("via", policy::to_string(arrival.via));
+    if (arrival.via != policy::Via::captured) object.add("asked_name", arrival.asked_name);
     object.add("rule", rule(flow));
     object.add("mode", datapath::splice_mode_word(flow.mode));
     object.add("reason", datapath::splice_reason_word(flow.reason));
@@ -89,7 +102,7 @@ void append_json(fmt::memory_buffer& out, const flow_record& flow, std::uint64_t
 }
 
 std::string table(const std::vector<flow_record>& flows, std::uint64_t now_ns) {
-    std::vector<Row> rows = {{"ID", "SOURCE", "DESTINATION", "SERVER NAME", "PROTOCOL", "RULE", "MODE",
+    std::vector<Row> rows = {{"ID", "SOURCE", "DESTINATION", "SERVER NAME", "PROTOCOL", "VIA", "RULE", "MODE",
                               "STATE", "UP", "DOWN", "AGE", "IDLE"}};
     for (const auto& flow : flows)
         rows.push_back(row(flow, now_ns));

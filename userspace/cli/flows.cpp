@@ -110,7 +110,7 @@ void add_flows(CLI::App& app, const std::string& state_directory, int& exit_code
     flows->add_option(
         "FILTER", options->filter,
         "only flows that all terms hold for: source=CIDR destination=CIDR port=N server_name=PATTERN "
-        "protocol=P rule=R mode=M state=S id=N, or a word that occurs in one of these");
+        "protocol=P via=V rule=R mode=M state=S id=N, or a word that occurs in one of these");
     CLI::App* kill = flows->add_subcommand("kill", "ends flows: both sides get an RST");
     kill->add_option("ID", options->kill, "of the flow, as `sluice flows` shows it")->required();
     flows->callback([options, kill, &state_directory, &exit_code] {
