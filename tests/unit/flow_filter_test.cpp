@@ -67,6 +67,17 @@ TEST(FlowFilter, AMistakeIsNamed) {
     EXPECT_EQ(FlowFilter::parse({"source=10.0.0.1/8"}).error(), "'10.0.0.1/8' is not an address or prefix");
 }
 
+// Else nothing ends, and whoever wrote it does not see that.
+TEST(FlowFilter, AMisspeltVerbIsNoFilter) {
+    for (const char* verb : {"kil", "Kill", "klil", "kills", "end", "delete"})
+        EXPECT_FALSE(FlowFilter::parse({verb, "3"})) << verb;
+    EXPECT_EQ(FlowFilter::parse({"kil", "3", "4"}).error(),
+              "'kil' is not known: `sluice flows kill 3` ends that flow, `sluice flows id=3` shows it");
+    EXPECT_TRUE(FlowFilter::parse({"example", "443"}));
+    EXPECT_TRUE(FlowFilter::parse({"kil"}));
+    EXPECT_TRUE(FlowFilter::parse({"end", "port=3"}));
+}
+
 TEST(FlowView, HowAFlowCameAndTheNameAskedForAreShown) {
     flow_record flow = sample();
     EXPECT_TRUE(table({flow}, 0).contains("connect (asked.example)"));

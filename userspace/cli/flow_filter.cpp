@@ -1,7 +1,10 @@
 #include "userspace/cli/flow_filter.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <memory>
+#include <numeric>
 #include <string_view>
 
 #include "policy/address.h"
@@ -109,9 +112,39 @@ Parsed condition(const std::string& term) {
         "rule, mode or state");
 }
 
+// How many letters are wrong, missing or too many (Levenshtein's distance).
+std::size_t mistakes(std::string_view word, std::string_view wanted) {
+    std::vector<std::size_t> row(wanted.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < word.size(); ++i) {
+        std::size_t diagonal = row[0]++;
+        for (std::size_t j = 0; j < wanted.size(); ++j) {
+            const std::size_t same = diagonal + (word[i] == wanted[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({same, row[j] + 1, diagonal + 1});
+        }
+    }
+    return row.back();
+}
+
+// `sluice flows kil 3`: whoever wrote it believes that flow 3 has ended.
+bool is_misspelt_kill(const std::vector<std::string>& terms) {
+    constexpr std::array<std::string_view, 6> other_words{"end",    "stop",  "delete",
+                                                          "remove", "reset", "close"};
+    const auto is_number = [](const std::string& term) {
+        return !term.empty() && term.find_first_not_of("0123456789") == std::string::npos;
+    };
+    if (terms.size() < 2 || !std::all_of(terms.begin() + 1, terms.end(), is_number)) return false;
+    return mistakes(terms[0], "kill") <= 2 || std::ranges::find(other_words, terms[0]) != other_words.end();
+}
+
 }  // namespace
 
 std::expected<FlowFilter, std::string> FlowFilter::parse(const std::vector<std::string>& terms) {
+    if (is_misspelt_kill(terms)) {
+        return std::unexpected("'" + terms[0] + "' is not known: `sluice flows kill " + terms[1] +
+                               "` ends that flow, `sluice flows id=" + terms[1] + "` shows it");
+    }
     FlowFilter filter;
     for (const auto& term : terms) {
         auto parsed = condition(term);
