@@ -166,17 +166,18 @@ class Loader {
         });
     }
 
+    // Where the policy file asks for that list: the mistake may be there.
+    [[noreturn]] void fail_to_read(const ListInfo& info, int error) const {
+        const auto source = std::ranges::find(sources_.lists, info.list, &ListSource::name);
+        throw FileError(sources_.file, source->line, source->column,
+                        "expected a readable list, found " + quote(info.path) + ": " + std::strerror(error));
+    }
+
     void read(std::size_t number) {
         ListInfo& info = lists_[number];
-        if (const int error = look_at_file(info); error != 0) {
-            throw FileError(info.path, 0, 0,
-                            "expected a readable list, found: " + std::string(std::strerror(error)));
-        }
+        if (const int error = look_at_file(info); error != 0) fail_to_read(info, error);
         std::ifstream stream(info.path, std::ios::binary);
-        if (!stream) {
-            throw FileError(info.path, 0, 0,
-                            "expected a readable list, found: " + std::string(std::strerror(errno)));
-        }
+        if (!stream) fail_to_read(info, errno);
         ListText text(stream, info.path);
         int first_bad = 0;
         std::string first_mistake;

@@ -123,7 +123,8 @@ TEST_F(ListCatalogTest, WithoutAFormerListABrokenOneIsAnError) {
               "hosts:1:1: error: expected an address and names, found \"<html>\"; 2 lines are not of format "
               "hosts, beside 0 names");
     fs::remove(directory_.path() / "hosts");
-    EXPECT_EQ(error(load), "hosts: error: expected a readable list, found: No such file or directory");
+    EXPECT_EQ(error(load),
+              "p.yaml:5:5: error: expected a readable list, found \"hosts\": No such file or directory");
     write("hosts", "127.0.0.1 localhost\n");
     EXPECT_EQ(error(load), "hosts: error: expected names in a list, found 1 lines of other things");
     write("hosts", "");
