@@ -283,6 +283,38 @@ INSTANTIATE_TEST_SUITE_P(
             "exclude: {source: 10.0.0.1}",
             "39: error: expected sources, destinations or ports, found \"source\" (did you mean sources?)"}));
 
+TEST(Config, EveryKeyThatNeedsARestartIsNamed) {
+    const auto config = [](const std::string& capture, const std::string& rest) {
+        return parse_config("c.yaml", "capture: {interfaces: lan0" + capture +
+                                          "}\nproxy: {listen: '10.0.0.1:3128', from: 10.0.0.0/8" + rest);
+    };
+    const std::string policy = "\npolicy: {default: deny}\n";
+    const Config before = config("", "}" + policy);
+    const auto keys = [&](const std::string& capture, const std::string& rest) {
+        std::string all;
+        for (const std::string& key : config(capture, rest).keys_for_restart(before))
+            all += (all.empty() ? "" : " ") + key;
+        return all;
+    };
+    EXPECT_EQ(keys("", "}\ndns: {servers: 192.0.2.53}\npolicy: {default: allow}\n"), "");
+    EXPECT_EQ(
+        keys(", local: true, ports: 443, exclude: {sources: 10.0.0.9, destinations: 10.0.0.8, ports: 80}, "
+             "quic: allow, port: 15002, mark: 0x20000000, routing_table: 15002",
+             "}" + policy),
+        "capture.local capture.ports capture.exclude.sources capture.exclude.destinations "
+        "capture.exclude.ports capture.quic capture.port capture.mark capture.routing_table");
+    EXPECT_EQ(
+        keys(", fail: open",
+             "}\nupstream: {source: gateway}\nsplice: relay\ndns: {observe: 192.0.2.53}\n"
+             "peek: {hello_bytes_max: 4096, hello_deadline_ms: 5000, silence_ms: 100}\n"
+             "timeouts: {connect_ms: 1000, idle_s: 60, half_close_s: 60}\n"
+             "limits: {flows: 10, workers: 1}" +
+                 policy),
+        "capture.fail upstream.source peek.hello_bytes_max peek.hello_deadline_ms peek.silence_ms splice "
+        "timeouts.connect_ms timeouts.idle_s timeouts.half_close_s limits.flows limits.workers "
+        "dns.observe");
+}
+
 TEST(Config, AnInterfaceIsANameAndNothingThatNftablesWouldReadOtherwise) {
     for (const char* name :
          {"''", "averyveryverylong", "'lan*'", "'a b'", "'lan0\"'", "a/b", "..", "[lan0, [x]]"}) {

@@ -301,13 +301,38 @@ Config default_config(std::vector<std::string> interfaces) {
     return config;
 }
 
-bool Config::differs_outside_policy(const Config& other) const {
-    const auto rest = [](const Config& config) {
-        return std::tie(config.capture, config.captures, config.proxy, config.upstream_source, config.splice,
-                        config.hello_bytes_max, config.hello_deadline, config.silence, config.connect_timeout,
-                        config.idle_timeout, config.half_close_timeout, config.flows_max, config.workers);
+std::vector<std::string> Config::keys_for_restart(const Config& other) const {
+    std::vector<std::string> keys;
+    const auto compare = [&keys](const char* key, const auto& here, const auto& there) {
+        if (here != there) keys.emplace_back(key);
     };
-    return rest(*this) != rest(other);
+    compare("capture", captures, other.captures);
+    compare("capture.interfaces", capture.interfaces, other.capture.interfaces);
+    compare("capture.local", capture.local, other.capture.local);
+    compare("capture.ports", capture.ports, other.capture.ports);
+    compare("capture.exclude.sources", capture.exclude_sources, other.capture.exclude_sources);
+    compare("capture.exclude.destinations", capture.exclude_destinations, other.capture.exclude_destinations);
+    compare("capture.exclude.ports", capture.exclude_ports, other.capture.exclude_ports);
+    compare("capture.quic", capture.quic_reject, other.capture.quic_reject);
+    compare("capture.fail", capture.fail_open, other.capture.fail_open);
+    compare("capture.install", capture.install, other.capture.install);
+    compare("capture.port", capture.port, other.capture.port);
+    compare("capture.mark", capture.mark, other.capture.mark);
+    compare("capture.routing_table", capture.routing_table, other.capture.routing_table);
+    compare("proxy.listen", proxy.listen, other.proxy.listen);
+    compare("proxy.from", proxy.from, other.proxy.from);
+    compare("upstream.source", upstream_source, other.upstream_source);
+    compare("peek.hello_bytes_max", hello_bytes_max, other.hello_bytes_max);
+    compare("peek.hello_deadline_ms", hello_deadline, other.hello_deadline);
+    compare("peek.silence_ms", silence, other.silence);
+    compare("splice", splice, other.splice);
+    compare("timeouts.connect_ms", connect_timeout, other.connect_timeout);
+    compare("timeouts.idle_s", idle_timeout, other.idle_timeout);
+    compare("timeouts.half_close_s", half_close_timeout, other.half_close_timeout);
+    compare("limits.flows", flows_max, other.flows_max);
+    compare("limits.workers", workers, other.workers);
+    compare("dns.observe", capture.observe, other.capture.observe);
+    return keys;
 }
 
 }  // namespace sluice::agent

@@ -42,8 +42,9 @@ struct Config {
 
     std::vector<policy::ListInfo> list_files;  // as they were found when they were read
 
-    // In anything that only a restart can change: all but `policy` and `dns.servers`.
-    bool differs_outside_policy(const Config& other) const;
+    // The keys that differ and that only a restart can change: all but `policy` and `dns.servers`, in the
+    // file's order.
+    std::vector<std::string> keys_for_restart(const Config& other) const;
 };
 
 // Reads a whole file and the lists that it names; throws policy::FileError (one line: file, line, column,

@@ -1,5 +1,6 @@
 #include "userspace/agent/policy_reload.h"
 
+#include <fmt/ranges.h>
 #include <systemd/sd-daemon.h>
 
 #include <boost/asio/post.hpp>
@@ -80,13 +81,15 @@ void PolicyReload::finish(Reading reading, const ConfigReader::Result& fresh) {
 }
 
 void PolicyReload::report(Reading reading, const ConfigReader::Result& fresh) {
-    const bool needs_restart =
-        reading == Reading::file && fresh && fresh->differs_outside_policy(shared_.config);
+    std::vector<std::string> keys;
+    if (reading == Reading::file && fresh) keys = fresh->keys_for_restart(shared_.config);
     shared_.log.event(reading == Reading::file ? "reload" : "lists", [&](text::JsonObject& line) {
         line.add("result", fresh ? "ok" : "kept the old policy");
         if (!fresh) line.add("error", fresh.error());
-        if (needs_restart)
-            line.add("warning", "only the policy was read again: other changes need a restart");
+        if (!keys.empty()) {
+            line.add("warning", fmt::format("only the policy was read again: a restart is needed for {}",
+                                            fmt::join(keys, ", ")));
+        }
         const auto policy = shared_.policy.load();
         line.add("rules", policy->steps().size());
         if (const auto* lists = policy->lists()) line.add("names", lists->names().names());
