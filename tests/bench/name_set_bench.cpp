@@ -9,6 +9,7 @@
 // random order: names that are listed, and such that are not, by themselves or by a parent. Exits 1 when
 // there were fewer different names than asked for, or a lookup was wrong or allocated memory.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
@@ -146,6 +147,7 @@ bool measure(std::string_view title, const NameSet& set, const std::vector<std::
 // False: something was wrong with it. `names_min`: how many different ones there must be.
 bool measure_lists(std::string_view title, ListSources sources, const std::string& prepared,
                    std::size_t names_min) {
+    ::malloc_trim(0);  // what was freed before must not seem to be given back by the lists
     const double resident_before = memory_mb("VmRSS:");
     double cpu = cpu_seconds();
     auto start = Clock::now();
