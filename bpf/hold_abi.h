@@ -70,8 +70,8 @@ struct held_leg {
     __u8 state;   /* enum leg_state */
     __u8 is_upstream;
     __u32 acks_dropped;
-    __u32 dial; /* 0, or 1 + the slot of the flow that is dialled: there is no socket (packet_dial.h) */
-    __u32 greeting; /* enum greeting_state */
+    __u32 dial;     /* 0, or 1 + the slot of the flow that is dialled: there is no socket (packet_dial.h) */
+    __u32 deferred; /* enum deferred_state */
 };
 
 enum legs_request {
@@ -80,8 +80,8 @@ enum legs_request {
     LEGS_deliver, /* of the client's leg: from now on its packets reach the kernel's TCP again */
 };
 
-/* Two hosts of which the packet splice has taken a flow lately, and what that has shown of the server's leg, for
- * dials (packet_dial.h): map `near_servers`. */
+/* Two hosts of which the packet splice has taken a flow lately, and what that has shown of the server's leg,
+ * for dials (packet_dial.h): map `near_servers`. */
 #define NEAR_SERVERS_MAX 8192
 
 struct near_pair {
@@ -98,28 +98,28 @@ struct near_server {
     __u16 segment_bytes; /* what fits into one of the client's segments */
 };
 
-/* How far a client's leg has come whose first bytes are read without a socket (packet_greeting.h). */
-enum greeting_state {
-    GREETING_none,     /* its packets are the kernel's TCP's */
-    GREETING_expected, /* the SYN has been answered */
-    GREETING_awaited,  /* the client has acknowledged that, and said nothing yet */
-    GREETING_taken,    /* the agent has its first bytes, and the kernel's TCP knows nothing of it any more */
+/* How far a client's leg has come whose first bytes are read without a socket (packet_deferred.h). */
+enum deferred_state {
+    DEFERRED_none,     /* its packets are the kernel's TCP's */
+    DEFERRED_expected, /* the SYN has been answered */
+    DEFERRED_awaited,  /* the client has acknowledged that, and said nothing yet */
+    DEFERRED_taken,    /* the agent has its first bytes, and the kernel's TCP knows nothing of it any more */
 };
 
-#define GREETING_BYTES_MAX 2048
-#define GREETING_RINGS_MAX 256 /* one a worker of the agent's: map `greeting_rings` */
-#define GREETING_RING_BYTES (1 << 20)
+#define DEFERRED_BYTES_MAX 2048
+#define DEFERRED_RINGS_MAX 256 /* one a worker of the agent's: map `deferred_rings` */
+#define DEFERRED_RING_BYTES (1 << 20)
 
 /* The first bytes of a client: in a worker's ring buffer. */
-struct greeting {
-    struct packet_tuple client; /* of its packets */
-    __u32 peer_isn;
+struct deferred_client {
+    struct packet_tuple tuple; /* of its packets */
+    __u32 peer_isn;            /* tells one connection with this tuple from the next */
     __u32 bytes;
     __u16 sum;       /* of the pseudo header and the TCP header, in one's complement, as words in memory */
     __u8 is_partial; /* its checksum had still to be computed, as between two namespaces */
     __u8 unused[5];
     struct near_server server;
-    __u8 data[GREETING_BYTES_MAX];
+    __u8 data[DEFERRED_BYTES_MAX];
 };
 
 /* What `take_legs` is run with (BPF_PROG_RUN). */
@@ -146,7 +146,7 @@ struct hold_control {
     __u32 listener_port;   /* whose connections are held; 0: none */
     __u16 proxy_ports[2];  /* of listeners whose connections are followed, but not held; 0: none */
     __u64 dial_sockets[2]; /* cookies of the raw sockets that send the SYNs of dials; 0: none */
-    __u32 greeting_rings;  /* of the agent's; 0: every client gets a socket */
+    __u32 deferred_rings;  /* of the agent's; 0: every client gets a socket */
     __u32 unused;
 };
 

@@ -15,8 +15,8 @@
 
 #include "hold_abi.h"
 #include "packet_cookie.h"
+#include "packet_deferred.h"
 #include "packet_dial.h"
-#include "packet_greeting.h"
 #include "packet_leg.h"
 #include "packet_maps.h"
 #include "packet_parse.h"
@@ -60,11 +60,11 @@ static __always_inline struct packet_tuple hold_expected(struct bpf_sock* sk) {
 
 /* Whether the client's first bytes may be read without a socket. One that is made later has the tuple of the
  * packets (which REDIRECT has changed), and does not know of ECN. */
-static __always_inline int greeting_may_be(struct bpf_sock* request, const struct held_leg* leg,
+static __always_inline int deferred_may_be(struct bpf_sock* request, const struct held_leg* leg,
                                            const struct packet_tuple* key) {
     if (leg->options & LEG_ECN) return 0;
     const struct packet_tuple expected = hold_expected(request);
-    return hold_same(&expected, key) && greeting_server(key) != NULL;
+    return hold_same(&expected, key) && deferred_server(key) != NULL;
 }
 
 /* The client's leg begins: our listener answers a SYN. With SYN cookies there is no request to read, and the
@@ -105,7 +105,8 @@ static __always_inline int hold_answer(struct __sk_buff* skb, const struct packe
     };
     if (options.has & LEG_SCALING) leg.peer_scale = BPF_CORE_READ_BITFIELD(&request->req, snd_wscale);
     leg.peer_tsval_ns = leg.local_tsval_ns = bpf_ktime_get_ns();
-    if (control->greeting_rings && !is_proxy && greeting_may_be(sk, &leg, key)) leg.greeting = GREETING_expected;
+    if (control->deferred_rings && !is_proxy && deferred_may_be(sk, &leg, key))
+        leg.deferred = DEFERRED_expected;
     bpf_map_update_elem(&held_legs, key, &leg, BPF_ANY);
     return PACKET_PASSES;
 }
@@ -204,7 +205,7 @@ static __always_inline int packet_hold_ingress(struct __sk_buff* skb, const stru
         return PACKET_PASSES;
     }
     if (unlikely(leg->dial)) return packet_dial_answer(skb, packet, leg);
-    if (leg->greeting && leg->state == LEG_held) return greeting_arrive(skb, packet, leg);
+    if (leg->deferred && leg->state == LEG_held) return deferred_arrive(skb, packet, leg);
     hold_arrive(skb, packet, leg);
     return PACKET_PASSES;
 }
@@ -286,7 +287,7 @@ int take_legs(struct take_legs* request) {
         }
     }
     if (client && request->request == LEGS_deliver) {
-        client->greeting = GREETING_none;
+        client->deferred = DEFERRED_none;
         return 0;
     }
     if (client) {

@@ -179,7 +179,7 @@ std::optional<datapath::DnsWatch> make_dns_watch(const Config& config) {
 datapath::PacketHold::Listeners listeners_of(const Config& config, unsigned workers) {
     datapath::PacketHold::Listeners listeners{.port = config.capture.port};
     if (config.upstream_source == UpstreamSource::client)
-        listeners.greeting_rings = std::min<unsigned>(workers, GREETING_RINGS_MAX);
+        listeners.deferred_rings = std::min<unsigned>(workers, DEFERRED_RINGS_MAX);
     static_assert(std::tuple_size_v<decltype(listeners.proxy_ports)> == proxy_ports_max);
     std::ranges::copy(config.proxy.ports(), listeners.proxy_ports.begin());
     return listeners;

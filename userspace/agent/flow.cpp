@@ -24,8 +24,8 @@ asio::awaitable<flow_end> set_up(Worker& worker, Flow& flow, Socket& downstream,
         if (admitted != FLOW_END_live) co_return admitted;
     }
 
-    // Wait, without consuming, for the first bytes; judge by what they say. (Of a client that had no socket so far,
-    // this has been done: greetings.h.)
+    // Wait, without consuming, for the first bytes; judge by what they say. (Of a client that had no socket
+    // so far, this has been done: deferred_clients.h.)
     bool is_silent = false;
     if (!flow.judged) {
         OpeningPtr opening = co_await peek(downstream, patience, worker.peek_limits(flow));

@@ -29,8 +29,8 @@ packet_tuple tuple_of(const policy::Endpoint& source, const policy::Endpoint& de
     return out;
 }
 
-// A client's first retransmission comes after 200 ms, and a hold ends before: what connects as slowly as this by
-// a socket would not be answered in time.
+// A client's first retransmission comes after 200 ms, and a hold ends before: what connects as slowly as this
+// by a socket would not be answered in time.
 constexpr std::chrono::milliseconds near{50};
 
 constexpr int socket_tries = 20;
@@ -82,8 +82,9 @@ PacketMode::PacketMode(const std::string& state_directory, const datapath::Packe
       servers_(splice_) {
     // Whoever has spoken to an agent that was killed has no socket that the kernel could have closed.
     hold_.hold_listeners({});
-    for (const packet_tuple& client : hold_.unread_clients())
-        reset_client(client);
+    for (const packet_tuple& client : hold_.unread_clients()) {
+        if (const auto leg = hold_.client_leg(client)) reset_client(client, *leg);
+    }
 }
 
 std::expected<void, splice_reason> PacketMode::take(Flow& flow, Socket& client, Socket& server) {
@@ -146,26 +147,28 @@ void PacketMode::forget_server(const Flow& flow) {
     servers_.forget(tuple_of(flow.source, flow.gateway_end()));
 }
 
-std::expected<datapath::Fd, int> PacketMode::make_socket(const packet_tuple& client,
-                                                         std::span<const char> first_bytes) {
-    const auto leg = hold_.client_leg(client);
-    if (!leg) return std::unexpected(ENOENT);
-    if ((leg->events & LEG_RST) != 0) return std::unexpected(ECONNRESET);
-    auto socket = datapath::socket_of_leg(*leg, client, first_bytes);
+std::expected<datapath::Fd, int> PacketMode::make_socket(const Unaccepted& client) {
+    const auto leg = hold_.client_leg(client.tuple);
+    const bool is_there = leg && leg->peer_isn == client.isn && leg->deferred == DEFERRED_taken;
+    if (!is_there || (leg->events & LEG_RST) != 0) return std::unexpected(ECONNRESET);
+    auto socket = datapath::socket_of_leg(*leg, client.tuple, client.first_bytes);
     // The segment that makes the kernel forget the connection request may still be on its way there.
     for (int i = 0; i < socket_tries && !socket && socket.error() == EADDRNOTAVAIL; ++i) {
         std::this_thread::sleep_for(socket_pause);
-        socket = datapath::socket_of_leg(*leg, client, first_bytes);
+        socket = datapath::socket_of_leg(*leg, client.tuple, client.first_bytes);
     }
-    if (!socket) return socket;
-    // In this order: a packet that finds neither is answered with an RST.
-    hold_.deliver(client);
+    if (!socket) {
+        const int error = socket.error();
+        reset_client(client.tuple, *leg);
+        return std::unexpected(error);
+    }
+    // Only now: a packet that finds no socket is answered with an RST.
+    hold_.deliver(client.tuple);
     return socket;
 }
 
-void PacketMode::reset_client(const packet_tuple& client) {
-    if (const auto leg = hold_.client_leg(client))
-        datapath::send_reset(datapath::packet_reverse(client), leg->local_isn + 1);
+void PacketMode::reset_client(const packet_tuple& client, const held_leg& leg) {
+    datapath::send_reset(datapath::packet_reverse(client), leg.local_isn + 1);
     hold_.deliver(client);
 }
 

@@ -45,12 +45,15 @@ class PacketMode {
     // True: the flow is spliced. False: nothing has happened to it.
     bool end(const Dial& dial) { return dials_.end(dial); }
 
-    // A client whose first bytes were read without a socket gets one, in which they wait. The error is errno's:
-    // ECONNRESET, it has left.
-    std::expected<datapath::Fd, int> make_socket(const packet_tuple& client, std::span<const char> first_bytes);
-    // There is none: an RST.
-    void reset_client(const packet_tuple& client);
-    // Its bytes were damaged: the kernel's TCP has not seen them either, and waits for them.
+    // A client whose first bytes were read without a socket gets one, in which they wait.
+    struct Unaccepted {
+        packet_tuple tuple;
+        std::uint32_t isn;
+        std::span<const char> first_bytes;
+    };
+    // The error is errno's: ECONNRESET, it has left; else it was told to go.
+    std::expected<datapath::Fd, int> make_socket(const Unaccepted& client);
+    // Its bytes were damaged: the kernel's TCP has not believed them either, and waits for them.
     void deliver(const packet_tuple& client) { hold_.deliver(client); }
 
     // The flow's second hello has been judged, and is refused. False: the flow has ended already.
@@ -67,6 +70,7 @@ class PacketMode {
     datapath::PacketSplice& table() { return splice_; }
 
   private:
+    void reset_client(const packet_tuple& client, const held_leg& leg);
     void pass_on(const Socket& from, datapath::InjectedSegment segment, bool finished);
 
     datapath::PacketSplice splice_;

@@ -50,7 +50,7 @@ Worker::Worker(Shared& shared, unsigned number)
         asio::co_spawn(io_, accept_flows(listeners_[i], listening), crash_on_exception);
     }
     asio::co_spawn(io_, sweep_for_ever(), crash_on_exception);
-    if (shared.packet && number < GREETING_RINGS_MAX) greetings_.emplace(*this, number);
+    if (shared.packet && number < DEFERRED_RINGS_MAX) deferred_clients_.emplace(*this, number);
 }
 
 Worker::~Worker() {
@@ -115,7 +115,7 @@ void Worker::stop() {
         stopping_ = true;
         for (auto& listener : listeners_)
             listener.close();
-        if (greetings_) greetings_->stop();
+        if (deferred_clients_) deferred_clients_->stop();
         sweep_timer_.cancel();
         deadlines_.stop();
         splice_.end_all(FLOW_END_stopped);
@@ -202,7 +202,8 @@ std::unique_ptr<Flow> Worker::make_flow(const policy::Endpoint& source) {
 // Counts one more. False: there are too many.
 bool Worker::has_room() {
     const std::uint64_t spliced_as_packets = shared_.packet ? shared_.packet->table().size() : 0;
-    return shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets < shared_.flows_max;
+    return shared_.flows_live.fetch_add(1, std::memory_order_relaxed) + spliced_as_packets <
+           shared_.flows_max;
 }
 
 void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source, Listening listening) {
@@ -213,7 +214,7 @@ void Worker::open_flow(datapath::Fd socket, const policy::Endpoint& source, List
     start(std::move(flow), std::move(socket), end);
 }
 
-void Worker::open_greeted(datapath::Fd socket, const policy::Endpoint& source) {
+void Worker::open_deferred(datapath::Fd socket, const policy::Endpoint& source) {
     open_flow(std::move(socket), source, Listening::to_captured);
 }
 
@@ -334,8 +335,8 @@ bool Worker::splice_as_packets(Flow& flow, Socket& client, Socket& server) {
     return true;
 }
 
-// Where the gateway's own address is used, the kernel has to find a port. What is dialled has one destination on
-// both legs.
+// Where the gateway's own address is used, the kernel has to find a port. What is dialled has one destination
+// on both legs.
 bool Worker::can_dial(Flow& flow) const {
     return shared_.config.upstream_source == UpstreamSource::client && flow.opens_at_once() &&
            splices_packets(flow) && splice_.wants_packets(flow);

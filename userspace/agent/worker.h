@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "userspace/agent/config.h"
+#include "userspace/agent/deferred_clients.h"
 #include "userspace/agent/dial.h"
 #include "userspace/agent/flow.h"
-#include "userspace/agent/greetings.h"
 #include "userspace/agent/learning.h"
 #include "userspace/agent/log.h"
 #include "userspace/agent/patience.h"
@@ -113,8 +113,8 @@ class Worker {
     void release(const Flow& flow) const;  // from its hold (packet_mode.h)
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
-    // For a client whose first bytes were read without a socket: its flow, judged and allowed, and to be dialled.
-    // Null: it needs a socket, and nothing has happened.
+    // For a client whose first bytes were read without a socket: its flow, judged and allowed, and to be
+    // dialled. Null: it needs a socket, and nothing has happened.
     std::unique_ptr<Flow> admit(const policy::Endpoint& source, const policy::Endpoint& destination,
                                 std::span<const std::uint8_t> first_bytes);
     Dialling& dialling() { return dialling_; }
@@ -122,7 +122,7 @@ class Worker {
     void leave_to_packets(Flow& flow, const Patience& patience);
     void forget(Flow& flow);
     // With a socket all the same: as if it had been accepted, or with its flow as it is by now.
-    void open_greeted(datapath::Fd socket, const policy::Endpoint& source);
+    void open_deferred(datapath::Fd socket, const policy::Endpoint& source);
     void start(std::unique_ptr<Flow> flow, datapath::Fd socket, flow_end end);
 
   private:
@@ -150,7 +150,7 @@ class Worker {
     Dialling dialling_;
     datapath::Neighbours neighbours_;
     Learning learning_;
-    std::optional<Greetings> greetings_;
+    std::optional<DeferredClients> deferred_clients_;
     std::vector<asio::posix::stream_descriptor> listeners_;  // the proxy's are the last ones
     asio::steady_timer sweep_timer_;
     Totals totals_;

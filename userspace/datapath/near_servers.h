@@ -1,7 +1,7 @@
 #pragma once
-// Which servers are near which clients, and agree to what they do: the packet splice has taken a flow between the
-// two lately. Such a pair needs no sockets to be brought together (bpf/packet_greeting.h, bpf/packet_dial.h).
-// Thread-safe.
+// Which servers are near which clients, and agree to what they do: the packet splice has taken a flow between
+// the two lately. Such a pair needs no sockets to be brought together (bpf/packet_deferred.h,
+// bpf/packet_dial.h). Thread-safe.
 #include <optional>
 
 #include "bpf/hold_abi.h"
@@ -15,7 +15,8 @@ class NearServers {
 
     // `client`: the tuple of a client's packets; its port does not matter.
     std::optional<near_server> find(const packet_tuple& client) const;
-    // For ten minutes; `until_ns` is not looked at. The kernel forgets who was used least when there are too many.
+    // For ten minutes; `until_ns` is not looked at. The kernel forgets who was used least when there are too
+    // many.
     void learn(const packet_tuple& client, near_server server);
     void forget(const packet_tuple& client);
 

@@ -87,7 +87,7 @@ void PacketHold::hold_listeners(const Listeners& listeners,
     const hold_control control{.listener_port = listeners.port,
                                .proxy_ports = {listeners.proxy_ports[0], listeners.proxy_ports[1]},
                                .dial_sockets = {dial_sockets[0], dial_sockets[1]},
-                               .greeting_rings = listeners.greeting_rings,
+                               .deferred_rings = listeners.deferred_rings,
                                .unused = 0};
     if (bpf_map_update_elem(control_map_, &zero, &control, BPF_ANY) != 0)
         throw StateError(std::string("hold_control: ") + std::strerror(errno));
@@ -152,7 +152,7 @@ std::vector<packet_tuple> PacketHold::unread_clients() const {
     packet_tuple key{};
     for (const packet_tuple* last = nullptr; bpf_map_get_next_key(legs_map_, last, &key) == 0; last = &key) {
         const auto leg = client_leg(key);
-        if (leg && leg->greeting == GREETING_taken && leg->state == LEG_held) clients.push_back(key);
+        if (leg && leg->deferred == DEFERRED_taken && leg->state == LEG_held) clients.push_back(key);
     }
     return clients;
 }

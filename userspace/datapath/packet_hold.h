@@ -39,7 +39,7 @@ class PacketHold {
     struct Listeners {
         std::uint16_t port = 0;
         std::array<std::uint16_t, 2> proxy_ports = {};
-        std::uint32_t greeting_rings = 0;  // 0: each client gets a socket
+        std::uint32_t deferred_rings = 0;  // 0: each client gets a socket
     };
     void hold_listeners(const Listeners& listeners, const std::array<std::uint64_t, 2>& dial_sockets = {});
     // Nothing is held any more: an agent that does not splice packets follows one that was killed.
@@ -63,7 +63,6 @@ class PacketHold {
     // keepalive of the client's.
     std::optional<InjectedSegment> release(const packet_tuple& downstream, const packet_tuple& upstream);
 
-  
     // A client's leg, as it is now. Nothing: it has been forgotten.
     std::optional<held_leg> client_leg(const packet_tuple& downstream) const;
     // Those whose first bytes an agent has been handed, and which have no socket yet, nor a spliced flow.

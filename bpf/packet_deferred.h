@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-#ifndef SLUICE_PACKET_GREETING_H
-#define SLUICE_PACKET_GREETING_H
+#ifndef SLUICE_PACKET_DEFERRED_H
+#define SLUICE_PACKET_DEFERRED_H
 /*
- * Greetings: a client's first bytes, read without a socket, where its server is one that can be dialled without
- * one (packet_dial.h). The kernel's TCP answers the SYN, after netfilter has had its say; what completes the
- * handshake is withheld from it, and what the client says first goes to the agent. At that moment the kernel
- * forgets the connection request: the very segment reaches it as an RST. When the agent needs a socket after
- * all, it makes one of the leg's numbers (TCP_REPAIR).
+ * DeferredClients: a client's first bytes, read without a socket, where its server is one that can be dialled
+ * without one (packet_dial.h). The kernel's TCP answers the SYN, after netfilter has had its say; what
+ * completes the handshake is withheld from it, and what the client says first goes to the agent. At that
+ * moment the kernel forgets the connection request: the very segment reaches it as an RST. When the agent
+ * needs a socket after all, it makes one of the leg's numbers (TCP_REPAIR).
  *
  * What does not fit goes the ordinary way, and nothing is lost by having waited: the first bytes are several
- * segments, or more than a hello; the worker's ring is full; the client is silent until the kernel repeats its
- * SYN/ACK.
+ * segments, or more than a hello; the worker's ring is full; the client is silent until the kernel repeats
+ * its SYN/ACK.
  */
 #include "hold_abi.h"
 #include "packet_bounce.h"
@@ -19,8 +19,8 @@
 #include "packet_leg.h"
 #include "packet_parse.h"
 
-#define GREETING_TLS_HANDSHAKE 22
-#define GREETING_TLS_HEADER_BYTES 5
+#define DEFERRED_TLS_HANDSHAKE 22
+#define DEFERRED_TLS_HEADER_BYTES 5
 
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -29,19 +29,19 @@ struct {
     __type(value, struct near_server);
 } near_servers SEC(".maps");
 
-struct greeting_ring {
+struct deferred_ring {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, GREETING_RING_BYTES);
+    __uint(max_entries, DEFERRED_RING_BYTES);
 };
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-    __uint(max_entries, GREETING_RINGS_MAX);
+    __uint(max_entries, DEFERRED_RINGS_MAX);
     __type(key, __u32);
-    __array(values, struct greeting_ring);
-} greeting_rings SEC(".maps");
+    __array(values, struct deferred_ring);
+} deferred_rings SEC(".maps");
 
-static __always_inline struct near_server* greeting_server(const struct packet_tuple* client) {
+static __always_inline struct near_server* deferred_server(const struct packet_tuple* client) {
     struct near_pair pair = {.port = client->destination_port};
     __builtin_memcpy(pair.client, client->source, sizeof(pair.client));
     __builtin_memcpy(pair.server, client->destination, sizeof(pair.server));
@@ -50,21 +50,21 @@ static __always_inline struct near_server* greeting_server(const struct packet_t
 }
 
 /* Whether a client's first bytes are all in this segment: a TLS record, or less than the largest segment. */
-static __always_inline int greeting_is_whole(struct __sk_buff* skb, const struct packet* packet,
+static __always_inline int deferred_is_whole(struct __sk_buff* skb, const struct packet* packet,
                                              const struct held_leg* leg) {
-    __u8 head[GREETING_TLS_HEADER_BYTES];
-    if (packet->payload > GREETING_BYTES_MAX || packet->payload < sizeof(head) ||
+    __u8 head[DEFERRED_TLS_HEADER_BYTES];
+    if (packet->payload > DEFERRED_BYTES_MAX || packet->payload < sizeof(head) ||
         bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, head, sizeof(head)))
         return 0;
-    if (head[0] == GREETING_TLS_HANDSHAKE)
+    if (head[0] == DEFERRED_TLS_HANDSHAKE)
         return packet->payload == sizeof(head) + ((__u32)head[3] << 8 | head[4]);
     return packet->tcp_bytes - sizeof(struct tcphdr) + packet->payload < leg->local_mss;
 }
 
 /* The checksum's part that is not the payload's. Negative: no such header. */
-static __noinline int greeting_sum(struct __sk_buff* skb, const struct packet* packet,
-                                   struct greeting* greeting) {
-    if (!packet || !greeting) return -1;
+static __noinline int deferred_sum(struct __sk_buff* skb, const struct packet* packet,
+                                   struct deferred_client* deferred) {
+    if (!packet || !deferred) return -1;
     union packet_checked tcp = {};
     /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
     __u64 last = packet->tcp_bytes - 1;
@@ -75,48 +75,48 @@ static __noinline int greeting_sum(struct __sk_buff* skb, const struct packet* p
     for (int i = 0; i < 4; ++i) {
         pseudo += (__u64)packet->tuple.source[i] + packet->tuple.destination[i];
     }
-    greeting->sum = packet_fold16(pseudo + (__u32)bpf_csum_diff(NULL, 0, tcp.words, sizeof(tcp), 0));
-    greeting->is_partial = ((__u16*)tcp.bytes)[8] == packet_fold16(pseudo);
+    deferred->sum = packet_fold16(pseudo + (__u32)bpf_csum_diff(NULL, 0, tcp.words, sizeof(tcp), 0));
+    deferred->is_partial = ((__u16*)tcp.bytes)[8] == packet_fold16(pseudo);
     return 0;
 }
 
-static __always_inline int greeting_fill(struct __sk_buff* skb, const struct packet* packet,
-                                         const struct held_leg* leg, struct greeting* greeting) {
-    const struct near_server* const server = greeting_server(&packet->tuple);
+static __always_inline int deferred_fill(struct __sk_buff* skb, const struct packet* packet,
+                                         const struct held_leg* leg, struct deferred_client* deferred) {
+    const struct near_server* const server = deferred_server(&packet->tuple);
     /* As above. */
     __u64 last = packet->payload - 1;
     asm volatile("%0 &= 0x7ff" : "+r"(last));
-    if (!server || greeting_sum(skb, packet, greeting)) return -1;
-    greeting->client = packet->tuple;
-    greeting->peer_isn = leg->peer_isn;
-    greeting->bytes = last + 1;
-    greeting->server = *server;
-    return (int)bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, greeting->data, last + 1);
+    if (!server || deferred_sum(skb, packet, deferred)) return -1;
+    deferred->tuple = packet->tuple;
+    deferred->peer_isn = leg->peer_isn;
+    deferred->bytes = last + 1;
+    deferred->server = *server;
+    return (int)bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, deferred->data, last + 1);
 }
 
 /* Hands a client's first bytes to the agent. Negative: it cannot be. */
-static __noinline int greeting_hand_over(struct __sk_buff* skb, const struct packet* packet,
+static __noinline int deferred_hand_over(struct __sk_buff* skb, const struct packet* packet,
                                          const struct held_leg* leg) {
     const __u32 zero = 0;
     const struct hold_control* const control = bpf_map_lookup_elem(&hold_control, &zero);
-    if (!control || !control->greeting_rings || !leg || !packet) return -1;
+    if (!control || !control->deferred_rings || !leg || !packet) return -1;
     /* Fibonacci's multiplier: a host's ports are often all even. */
     const __u32 hash = (packet->tuple.source[3] ^ packet->tuple.source_port) * 0x9e3779b1U;
-    const __u32 index = (hash >> 16) % control->greeting_rings;
-    void* const ring = bpf_map_lookup_elem(&greeting_rings, &index);
+    const __u32 index = (hash >> 16) % control->deferred_rings;
+    void* const ring = bpf_map_lookup_elem(&deferred_rings, &index);
     if (!ring) return -1;
-    struct greeting* const greeting = bpf_ringbuf_reserve(ring, sizeof(*greeting), 0);
-    if (!greeting) return -1;
-    if (greeting_fill(skb, packet, leg, greeting)) {
-        bpf_ringbuf_discard(greeting, 0);
+    struct deferred_client* const deferred = bpf_ringbuf_reserve(ring, sizeof(*deferred), 0);
+    if (!deferred) return -1;
+    if (deferred_fill(skb, packet, leg, deferred)) {
+        bpf_ringbuf_discard(deferred, 0);
         return -1;
     }
-    bpf_ringbuf_submit(greeting, 0);
+    bpf_ringbuf_submit(deferred, 0);
     return 0;
 }
 
 /* Makes a segment an RST; whether its checksum was right is still to be seen. */
-static __always_inline int greeting_reset(struct __sk_buff* skb, const struct packet* packet) {
+static __always_inline int deferred_reset(struct __sk_buff* skb, const struct packet* packet) {
     const __u32 at = packet->l4 + 12; /* the header's length, and the flags */
     const __u32 check = packet->l4 + __builtin_offsetof(struct tcphdr, check);
     __be16 before;
@@ -129,7 +129,7 @@ static __always_inline int greeting_reset(struct __sk_buff* skb, const struct pa
 }
 
 /* Whether the agent is there still: its listener is. */
-static __noinline int greeting_has_agent(struct __sk_buff* skb, __u32 is_v4) {
+static __noinline int deferred_has_agent(struct __sk_buff* skb, __u32 is_v4) {
     const __u32 zero = 0;
     const struct hold_control* const control = bpf_map_lookup_elem(&hold_control, &zero);
     struct bpf_sock_tuple tuple = {};
@@ -151,36 +151,36 @@ static __noinline int greeting_has_agent(struct __sk_buff* skb, __u32 is_v4) {
 /* A packet of a client whose first bytes the agent has: there is no socket for it. Another SYN is answered,
  * and another leg begins. A client whose agent was killed learns that when it sends again: its segment,
  * turned round, is the RST that it believes. */
-static __always_inline int greeting_follow(struct __sk_buff* skb, const struct packet* packet,
+static __always_inline int deferred_follow(struct __sk_buff* skb, const struct packet* packet,
                                            struct held_leg* leg) {
     if (packet->flags & PACKET_SYN) return packet->seq == leg->peer_isn ? TC_ACT_SHOT : PACKET_PASSES;
     hold_arrive(skb, packet, leg);
     if ((packet->flags & (PACKET_RST | PACKET_ACK)) != PACKET_ACK || packet->is_fragment ||
-        greeting_has_agent(skb, packet->is_v4))
+        deferred_has_agent(skb, packet->is_v4))
         return TC_ACT_SHOT;
     const __u32 l3 = packet->l3;
     return packet_bounce(skb, packet) == 0 ? packet_dial_leave(skb, l3, skb->ifindex) : TC_ACT_SHOT;
 }
 
-static __noinline int greeting_arrive(struct __sk_buff* skb, const struct packet* packet,
+static __noinline int deferred_arrive(struct __sk_buff* skb, const struct packet* packet,
                                       struct held_leg* leg) {
     if (!packet || !leg) return PACKET_PASSES;
-    if (leg->greeting == GREETING_taken) return greeting_follow(skb, packet, leg);
+    if (leg->deferred == DEFERRED_taken) return deferred_follow(skb, packet, leg);
     const __u8 flags = packet->flags & (PACKET_SYN | PACKET_FIN | PACKET_RST | PACKET_ACK | PACKET_URG);
     const int is_first = flags == PACKET_ACK && packet->seq == leg->peer_isn + 1 &&
                          packet->ack == leg->local_isn + 1 && !packet->is_fragment;
-    if (is_first && !packet->payload && leg->greeting == GREETING_expected) {
-        leg->greeting = GREETING_awaited;
+    if (is_first && !packet->payload && leg->deferred == DEFERRED_expected) {
+        leg->deferred = DEFERRED_awaited;
         hold_arrive(skb, packet, leg);
         return TC_ACT_SHOT;
     }
     hold_arrive(skb, packet, leg);
-    if (is_first && greeting_is_whole(skb, packet, leg)) {
+    if (is_first && deferred_is_whole(skb, packet, leg)) {
         /* First: the agent may be quick. */
-        leg->greeting = GREETING_taken;
-        if (greeting_hand_over(skb, packet, leg) == 0) return greeting_reset(skb, packet);
+        leg->deferred = DEFERRED_taken;
+        if (deferred_hand_over(skb, packet, leg) == 0) return deferred_reset(skb, packet);
     }
-    leg->greeting = GREETING_none;
+    leg->deferred = DEFERRED_none;
     return PACKET_PASSES;
 }
 

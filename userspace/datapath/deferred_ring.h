@@ -1,5 +1,5 @@
 #pragma once
-// One worker's share of the clients' first bytes that are read without a socket (bpf/packet_greeting.h).
+// One worker's share of the clients' first bytes that are read without a socket (bpf/packet_deferred.h).
 #include <functional>
 #include <memory>
 #include <span>
@@ -12,12 +12,12 @@ struct ring_buffer;
 
 namespace sluice::datapath {
 
-class GreetingRing {
+class DeferredRing {
   public:
-    using OnGreeting = std::function<void(const greeting&)>;
+    using OnClient = std::function<void(const deferred_client&)>;
 
     // In place of what had this number before. Throws StateError.
-    GreetingRing(const PacketSplice& splice, unsigned number, OnGreeting on_greeting);
+    DeferredRing(const PacketSplice& splice, unsigned number, OnClient on_client);
 
     int events_fd() const;  // readable when there are any
     void read();
@@ -26,12 +26,13 @@ class GreetingRing {
     struct Free {
         void operator()(ring_buffer* ring) const;
     };
-    std::unique_ptr<OnGreeting> on_greeting_;  // where the ring can keep it
+    std::unique_ptr<OnClient> on_client_;  // where the ring can keep it
     Fd map_;
     std::unique_ptr<ring_buffer, Free> ring_;
 };
 
-// What a client said; nothing when it was damaged on the way: then the kernel's TCP has not believed it either.
-std::span<const char> first_bytes(const greeting& greeting);
+// What a client said; nothing when it was damaged on the way: then the kernel's TCP has not believed it
+// either.
+std::span<const char> first_bytes(const deferred_client& client);
 
 }  // namespace sluice::datapath
