@@ -22,12 +22,11 @@ void copy_text(char (&out)[N], std::string_view text) {
 
 }  // namespace
 
-// Early data would come right behind a hello.
+// Early data would come right behind a hello, and some SSH clients wait for the server's version.
 bool Flow::opens_at_once() const {
     if (is_pinned() || proxied || client_was_silent) return false;
     switch (protocol) {
         case policy::Protocol::http:
-        case policy::Protocol::ssh:
         case policy::Protocol::other:
             return true;
         case policy::Protocol::tls:

@@ -59,14 +59,16 @@ bool agree(int fd, const held_leg& leg) {
     std::array<tcp_repair_opt, 4> options{};
     socklen_t count = 0;
     if (leg.peer_mss != 0) options[count++] = {TCPOPT_MAXSEG, leg.peer_mss};
-    if ((leg.options & LEG_SCALING) != 0)
-        options[count++] = {TCPOPT_WINDOW, leg.peer_scale | static_cast<std::uint32_t>(leg.local_scale) << 16};
+    // Without scaling, too: by itself the kernel has chosen some scale, as it would for a SYN.
+    const bool scales = (leg.options & LEG_SCALING) != 0;
+    options[count++] = {TCPOPT_WINDOW,
+                        scales ? leg.peer_scale | static_cast<std::uint32_t>(leg.local_scale) << 16 : 0U};
     if ((leg.options & LEG_SACK) != 0) options[count++] = {TCPOPT_SACK_PERMITTED, 0};
     if ((leg.options & LEG_TIMESTAMPS) != 0) options[count++] = {TCPOPT_TIMESTAMP, 0};
     const std::uint64_t passed_ms = (monotonic_ns() - leg.local_tsval_ns) / ns_per_ms;
     const std::uint32_t clock = leg.local_tsval + static_cast<std::uint32_t>(passed_ms);
-    return (count == 0 || ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS, options.data(),
-                                       count * sizeof(tcp_repair_opt)) == 0) &&
+    return ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS, options.data(),
+                        count * sizeof(tcp_repair_opt)) == 0 &&
            set(fd, IPPROTO_TCP, TCP_TIMESTAMP, clock);
 }
 
