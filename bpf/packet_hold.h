@@ -69,8 +69,8 @@ static __always_inline int deferred_may_be(struct bpf_sock* request, const struc
 
 /* The client's leg begins: our listener answers a SYN. With SYN cookies there is no request to read, and the
  * leg stays unknown. */
-static __always_inline int hold_answer(struct __sk_buff* skb, const struct packet* packet,
-                                       const struct packet_tuple* key) {
+static __noinline int hold_answer(struct __sk_buff* skb, const struct packet* packet,
+                                  const struct packet_tuple* key) {
     const __u32 zero = 0;
     const struct hold_control* control = bpf_map_lookup_elem(&hold_control, &zero);
     struct bpf_sock* sk = skb->sk;
@@ -158,13 +158,12 @@ static __noinline int hold_mirror(struct __sk_buff* skb, const struct packet* pa
 
 /* A SYN of this host: the upstream leg of one of our flows begins, if it is a socket that the agent
  * announced, or if it has the addresses and ports of a client's leg that is known. */
-static __always_inline int hold_dial(struct __sk_buff* skb, const struct packet* packet,
-                                     const struct packet_tuple* key) {
+static __noinline int hold_dial(struct __sk_buff* skb, const struct packet* packet,
+                                const struct packet_tuple* key) {
     struct bpf_sock* sk = skb->sk;
     if (!sk) return PACKET_PASSES;
     sk = bpf_sk_fullsock(sk);
     if (!sk) return PACKET_PASSES;
-    if (sk->protocol == IPPROTO_RAW) return packet_dial_send(skb, packet, key);
     const struct packet_tuple expected = hold_expected(sk);
     struct packet_tuple downstream = packet_tuple_reverse(&expected);
     const struct packet_tuple* announced = bpf_sk_storage_get(&held_dials, sk, NULL, 0);
@@ -252,8 +251,10 @@ static __always_inline int hold_leave(struct __sk_buff* skb, const struct packet
  * injects on behalf of the peers. */
 static __always_inline int packet_hold_egress(struct __sk_buff* skb, const struct packet* packet) {
     const struct packet_tuple key = packet_tuple_reverse(&packet->tuple);
-    if (packet->flags & PACKET_SYN)
-        return packet->flags & PACKET_ACK ? hold_answer(skb, packet, &key) : hold_dial(skb, packet, &key);
+    if (packet->flags & PACKET_SYN) {
+        if (packet->flags & PACKET_ACK) return hold_answer(skb, packet, &key);
+        return hold_is_raw(skb) ? packet_dial_send(skb, packet, &key) : hold_dial(skb, packet, &key);
+    }
     struct held_leg* leg = bpf_map_lookup_elem(&held_legs, &key);
     return leg ? hold_leave(skb, packet, leg) : PACKET_PASSES;
 }
