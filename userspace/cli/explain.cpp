@@ -141,7 +141,8 @@ Question read_question(const ExplainOptions& options) {
     if (!source) throw UsageError("--source: expected an IP address, found " + policy::quote(options.source));
     facts.source.address = *source;
 
-    if (!options.mac.empty() && !(facts.mac = policy::MacAddress::parse(options.mac))) {
+    if (!options.mac.empty()) facts.mac = policy::MacAddress::parse(options.mac);
+    if (!options.mac.empty() && !facts.mac) {
         throw UsageError("--mac: expected a MAC address such as 02:00:5e:10:00:01, found " +
                          policy::quote(options.mac));
     }
