@@ -160,6 +160,25 @@ TEST_F(PacketDeferred, ASocketMadeLaterHasWhatTheTwoHaveAgreedUpon) {
     expect_echo(request("allowed.example"), Lab::server_v6(port));
 }
 
+// Relayed, so that its client talks to the socket that was made; with clocks that start anywhere.
+TEST_F(PacketDeferred, AServerThatHasOtherOptionsByNowIsServed) {
+    meet();
+    for (int flow = 0; flow < 8; ++flow) {
+        lab_.server().sysctl("net/ipv4/tcp_window_scaling", "1");
+        meet();
+        lab_.server().sysctl("net/ipv4/tcp_window_scaling", "0");
+        TcpSocket client = say(request("allowed.example"));
+        const std::string more = ByteStream(1).next(100'000);
+        client.send(more);
+        const std::string all = request("allowed.example") + more;
+        EXPECT_EQ(sha256(client.receive_exactly(all.size())), sha256(all));
+        EXPECT_TRUE(wait_until([&] { return gateway_.flows({"mode=relay"}).size() == 1; }));
+        client.shutdown_write();
+        EXPECT_EQ(client.receive_to_end().end, StreamEnd::eof);
+        gateway_.wait_for("end", client.local());
+    }
+}
+
 TEST_F(PacketDeferred, DamagedBytesAreWaitedForAgain) {
     meet();
     RawPeer peer(lab_.client(), endpoint("10.10.1.2:1234"), Lab::server_v4(port));
