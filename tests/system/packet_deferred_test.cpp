@@ -160,6 +160,23 @@ TEST_F(PacketDeferred, ASocketMadeLaterHasWhatTheTwoHaveAgreedUpon) {
     expect_echo(request("allowed.example"), Lab::server_v6(port));
 }
 
+TEST_F(PacketDeferred, AClientThatLeavesWhileItsServerIsAwaitedIsNotWaitedFor) {
+    meet();
+    ASSERT_EQ(
+        run_process(
+            {"nft", "-f", "-"},
+            {.netns = &lab_.server(),
+             .input =
+                 "table inet wall { chain in { type filter hook input priority 0; tcp dport 7000 drop; }; }"})
+            .exit_code,
+        0);
+    TcpSocket client = say(request("allowed.example"));
+    EXPECT_TRUE(wait_until([&] { return gateway_.flows({"state=connecting"}).size() == 1; }));
+    const policy::Endpoint source = client.local();
+    client.reset();
+    EXPECT_EQ(gateway_.wait_for("end", source).text("end"), "client_gone");
+}
+
 // Relayed, so that its client talks to the socket that was made; with clocks that start anywhere.
 TEST_F(PacketDeferred, AServerThatHasOtherOptionsByNowIsServed) {
     meet();
