@@ -78,6 +78,7 @@ enum legs_request {
     LEGS_take,
     LEGS_release, /* only end their hold */
     LEGS_deliver, /* of the client's leg: from now on its packets reach the kernel's TCP again */
+    LEGS_silence, /* the client hears nothing any more, not even an RST of the kernel's */
 };
 
 /* Two hosts of which the packet splice has taken a flow lately, and what that has shown of the server's leg,

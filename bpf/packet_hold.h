@@ -287,8 +287,9 @@ int take_legs(struct take_legs* request) {
             return 0;
         }
     }
-    if (client && request->request == LEGS_deliver) {
+    if (client && (request->request == LEGS_deliver || request->request == LEGS_silence)) {
         client->deferred = DEFERRED_none;
+        if (request->request == LEGS_silence) client->state = LEG_taken;
         return 0;
     }
     if (client) {

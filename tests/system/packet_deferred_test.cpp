@@ -10,6 +10,7 @@
 #include "tests/support/byte_stream.h"
 #include "tests/support/gateway.h"
 #include "tests/support/hello_builder.h"
+#include "tests/support/packet_counter.h"
 #include "tests/support/process.h"
 #include "tests/support/raw_peer.h"
 #include "tests/support/tcp_server.h"
@@ -23,7 +24,9 @@ constexpr const char* configuration = R"(
 limits: {workers: 2}
 policy:
   default: allow
-  rules: [{name: forbidden, server_name: "exact:forbidden.example", action: deny}]
+  rules:
+    - {name: forbidden, server_name: "exact:forbidden.example", action: deny}
+    - {name: dropped, server_name: "exact:dropped.example", action: deny, style: drop}
 )";
 
 std::string request(const std::string& name) {
@@ -95,6 +98,20 @@ TEST_F(PacketDeferred, ADeniedNameReachesNoServer) {
         EXPECT_EQ(gateway_.wait_for("end", client.local()).text("end"), "denied");
     }
     EXPECT_EQ(server_.accepted(), before);
+}
+
+TEST_F(PacketDeferred, ADroppedClientHearsNothingHoweverOftenItSaysItAgain) {
+    const PacketCounter ends(lab_.client(), "tcp sport 7000 tcp flags & (fin | rst) != 0");
+    for (const bool is_near : {false, true}) {
+        if (is_near) meet();
+        TcpSocket client = say(build_hello({.server_name = "dropped.example"}));
+        EXPECT_EQ(gateway_.wait_for("end", client.local()).text("end"), "denied");
+        const std::uint64_t packets = ends.packets();
+        client.send("and more");
+        const std::uint64_t sent = lab_.client().tcp_counter("RetransSegs");
+        EXPECT_TRUE(wait_until([&] { return lab_.client().tcp_counter("RetransSegs") >= sent + 2; }));
+        EXPECT_EQ(ends.packets(), packets);
+    }
 }
 
 TEST_F(PacketDeferred, EachHasOneVerdict) {

@@ -19,10 +19,11 @@ class Dialling {
     // `packet`: null where that mode is not used; then there are no dials.
     Dialling(asio::io_context& io, PacketMode* packet);
 
-    // Until the flow is spliced, or cannot be any more. True: it is. False: nothing has happened to it, and the
-    // kernel has forgotten its server: a socket must show that it is there.
+    // Until the flow is spliced, or cannot be any more. True: it is. False: nothing has happened to it, and
+    // the kernel has forgotten its server: a socket must show that it is there.
     asio::awaitable<bool> outcome(const Flow& flow, PacketMode::Dial dial);
-    // At once, if it is known already: most servers that are near have answered while their SYN was being sent.
+    // At once, if it is known already: most servers that are near have answered while their SYN was being
+    // sent.
     std::optional<bool> outcome_so_far(const Flow& flow, const PacketMode::Dial& dial);
 
   private:

@@ -109,7 +109,10 @@ asio::awaitable<void> run_flow(Worker& worker, std::unique_ptr<Flow> flow, Socke
     if (end == FLOW_END_live)
         co_return worker.splice(std::move(flow), std::move(downstream), std::move(upstream));
     if (upstream) upstream->reset();
-    worker.release(*flow);  // a client that waits for an acknowledgement would go on sending
+    if (is_silent(*flow, end))
+        worker.silence(*flow);
+    else
+        worker.release(*flow);  // a client that waits for an acknowledgement would go on sending
     co_await refuse(*downstream, *flow, end, patience);
     worker.finish(std::move(flow), end);
 }

@@ -90,8 +90,8 @@ class Flow {
     bool needs_evidence() const {
         return outcome.verify != policy::Verify::off && allowed() && !server_name().empty();
     }
-    // Its client says nothing behind its first bytes before its server has answered, who is the one that it has
-    // dialled.
+    // Its client says nothing behind its first bytes before its server has answered, who is the one that it
+    // has dialled.
     bool opens_at_once() const;
     bool is_pinned() const { return dialled != destination; }
     const policy::Endpoint& gateway_end() const;  // of the client's leg: where its packets go

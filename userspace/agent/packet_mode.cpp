@@ -196,6 +196,10 @@ void PacketMode::announce(const Flow& flow, int socket) {
     hold_.announce(socket, tuple_of(flow.source, flow.gateway_end()));
 }
 
+void PacketMode::silence(const Flow& flow) {
+    hold_.silence(tuple_of(flow.source, flow.gateway_end()));
+}
+
 void PacketMode::release(const Flow& flow) {
     const auto probe = hold_.release(tuple_of(flow.source, flow.gateway_end()),
                                      tuple_of(flow.dialled, flow.upstream_source));

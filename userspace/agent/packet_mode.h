@@ -67,6 +67,9 @@ class PacketMode {
     // Ends a flow's hold: the agent will carry it.
     void release(const Flow& flow);
 
+    // The flow is refused without a word.
+    void silence(const Flow& flow);
+
     datapath::PacketSplice& table() { return splice_; }
 
   private:

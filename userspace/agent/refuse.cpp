@@ -47,10 +47,18 @@ asio::awaitable<void> close_gently(Socket& socket, Patience& patience) {
     socket.reset();
 }
 
+policy::DenyStyle style_of(const Flow& flow, flow_end why) {
+    return is_denial(why) ? flow.outcome.style : policy::DenyStyle::reset;
+}
+
 }  // namespace
 
+bool is_silent(const Flow& flow, flow_end why) {
+    return style_of(flow, why) == policy::DenyStyle::drop;
+}
+
 asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why, Patience& patience) {
-    const auto style = is_denial(why) ? flow.outcome.style : policy::DenyStyle::reset;
+    const auto style = style_of(flow, why);
     if (flow.proxied && !flow.proxied->answered && style != policy::DenyStyle::drop && !patience.ended()) {
         const std::string text = proxy_refusal(*flow.proxied, why);
         if (text.empty()) co_return downstream.reset();

@@ -8,6 +8,9 @@
 
 namespace sluice::agent {
 
+// Whether that is without a word.
+bool is_silent(const Flow& flow, flow_end why);
+
 // `why` says whose decision it was: a policy's denial is answered in the flow's deny style, all else with
 // RST. The socket is closed afterwards.
 asio::awaitable<void> refuse(Socket& downstream, const Flow& flow, flow_end why, Patience& patience);

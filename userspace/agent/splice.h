@@ -27,8 +27,8 @@ class Splice {
 
     // Whether the packet splice is to be asked first; then the flow's reason says so.
     bool wants_packets(Flow& flow) const;
-    // Asks it; it wants a flow as early as possible. False: nothing has happened to the sockets. Else both are
-    // closed, and the flow's mode says so.
+    // Asks it; it wants a flow as early as possible. False: nothing has happened to the sockets. Else both
+    // are closed, and the flow's mode says so.
     bool take_as_packets(Flow& flow, Socket& client, Socket& server);
 
     // Takes a flow and its two connected sockets, from which nothing has been read.

@@ -362,6 +362,10 @@ void Worker::release(const Flow& flow) const {
     if (shared_.packet) shared_.packet->release(flow);
 }
 
+void Worker::silence(const Flow& flow) const {
+    if (shared_.packet) shared_.packet->silence(flow);
+}
+
 void Worker::finish(std::unique_ptr<Flow> flow, flow_end end) {
     forget(*flow);
     totals_.ends[end].fetch_add(1, std::memory_order_relaxed);

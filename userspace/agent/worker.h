@@ -111,6 +111,7 @@ class Worker {
     // The same, in place of connecting upstream: the client's first bytes have been judged.
     asio::awaitable<bool> dial(Flow& flow, Socket& client, const Patience& patience);
     void release(const Flow& flow) const;  // from its hold (packet_mode.h)
+    void silence(const Flow& flow) const;  // instead: its client is to hear nothing
     void finish(std::unique_ptr<Flow> flow, flow_end end);
 
     // For a client whose first bytes were read without a socket: its flow, judged and allowed, and to be

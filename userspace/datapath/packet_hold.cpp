@@ -157,6 +157,13 @@ std::vector<packet_tuple> PacketHold::unread_clients() const {
     return clients;
 }
 
+void PacketHold::silence(const packet_tuple& downstream) {
+    take_legs request{};
+    request.request = LEGS_silence;
+    request.downstream = downstream;
+    run(request);
+}
+
 void PacketHold::deliver(const packet_tuple& downstream) {
     take_legs request{};
     request.request = LEGS_deliver;

@@ -69,6 +69,9 @@ class PacketHold {
     std::vector<packet_tuple> unread_clients() const;
     // From now on what this client sends reaches the kernel's TCP again.
     void deliver(const packet_tuple& downstream);
+    // The client hears nothing more, whatever it sends: as long as its leg is remembered, or until another
+    // SYN.
+    void silence(const packet_tuple& downstream);
 
   private:
     bool run(take_legs& request);
