@@ -61,6 +61,16 @@ static __always_inline int deferred_is_whole(struct __sk_buff* skb, const struct
     return packet->tcp_bytes - sizeof(struct tcphdr) + packet->payload < leg->local_mss;
 }
 
+/* Whether the kernel's TCP, too, takes a segment for one of this connection (tcp_check_req(): PAWS, and in
+ * newer kernels what it echoes). Else it would not believe the RST either, and keep the request. */
+static __always_inline int deferred_is_current(struct __sk_buff* skb, const struct packet* packet,
+                                               const struct held_leg* leg) {
+    if (!(leg->options & LEG_TIMESTAMPS)) return 1;
+    const struct hold_options options = hold_options(skb, packet);
+    return !options.timestamps_at ||
+           (options.tsecr == leg->local_tsval && (__s32)(options.tsval - leg->peer_tsval) >= 0);
+}
+
 /* The checksum's part that is not the payload's. Negative: no such header. */
 static __noinline int deferred_sum(struct __sk_buff* skb, const struct packet* packet,
                                    struct deferred_client* deferred) {
@@ -154,6 +164,8 @@ static __noinline int deferred_has_agent(struct __sk_buff* skb, __u32 is_v4) {
 static __always_inline int deferred_follow(struct __sk_buff* skb, const struct packet* packet,
                                            struct held_leg* leg) {
     if (packet->flags & PACKET_SYN) return packet->seq == leg->peer_isn ? TC_ACT_SHOT : PACKET_PASSES;
+    /* The kernel's TCP would not believe it either (RFC 5961 3.2). */
+    if ((packet->flags & PACKET_RST) && packet->seq != leg->peer_next) return TC_ACT_SHOT;
     hold_arrive(skb, packet, leg);
     if ((packet->flags & (PACKET_RST | PACKET_ACK)) != PACKET_ACK || packet->is_fragment ||
         deferred_has_agent(skb, packet->is_v4))
@@ -175,7 +187,7 @@ static __noinline int deferred_arrive(struct __sk_buff* skb, const struct packet
         return TC_ACT_SHOT;
     }
     hold_arrive(skb, packet, leg);
-    if (is_first && deferred_is_whole(skb, packet, leg)) {
+    if (is_first && deferred_is_whole(skb, packet, leg) && deferred_is_current(skb, packet, leg)) {
         /* First: the agent may be quick. */
         leg->deferred = DEFERRED_taken;
         if (deferred_hand_over(skb, packet, leg) == 0) return deferred_reset(skb, packet);

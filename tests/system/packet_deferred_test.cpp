@@ -230,5 +230,23 @@ TEST_F(PacketDeferred, DamagedBytesAreWaitedForAgain) {
     EXPECT_EQ(gateway_.wait_for("verdict", endpoint("10.10.1.2:1234")).text("decision"), "allow");
 }
 
+// What makes the kernel forget the connection request does not get to it, so no socket can be made, and the
+// client's bytes are waited for again.
+TEST_F(PacketDeferred, AFirewallThatDropsResetsHoldsUpNobody) {
+    meet();
+    const Finished rules = run_process(
+        {"nft", "-f", "-"},
+        {.netns = &lab_.gateway(),
+         .input = "table inet wall { chain in { type filter hook prerouting priority raw; tcp dport 7000 tcp "
+                  "flags rst / fin,syn,rst drop; }; }"});
+    ASSERT_EQ(rules.exit_code, 0) << rules.err;
+    TcpSocket denied = say(request("forbidden.example"));
+    EXPECT_EQ(denied.receive_to_end().end, StreamEnd::reset);
+    EXPECT_EQ(gateway_.wait_for("verdict", denied.local()).text("decision"), "deny");
+    EXPECT_EQ(gateway_.wait_for("end", denied.local()).text("end"), "denied");
+    lose_first_syn();
+    expect_echo(request("allowed.example"));
+}
+
 }  // namespace
 }  // namespace sluice::test

@@ -4,6 +4,7 @@
 // been accepted.
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <expected>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,11 @@ class DeferredClients {
     // `flow`: null, or judged already; `end`: why it must go.
     void open_socket(const PacketMode::Unaccepted& client, std::unique_ptr<Flow> flow,
                      flow_end end = FLOW_END_live);
+    asio::awaitable<void> open_socket_later(packet_tuple tuple, std::uint32_t isn, std::string first_bytes,
+                                            std::unique_ptr<Flow> flow, flow_end end);
+    // `socket`: or what PacketMode::make_socket() says.
+    void use_socket(const packet_tuple& tuple, std::expected<datapath::Fd, int> socket,
+                    std::unique_ptr<Flow> flow, flow_end end);
 
     Worker& worker_;
     PacketMode& packet_;

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstring>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "userspace/agent/recorded_facts.h"
@@ -32,9 +31,6 @@ packet_tuple tuple_of(const policy::Endpoint& source, const policy::Endpoint& de
 // A client's first retransmission comes after 200 ms, and a hold ends before: what connects as slowly as this
 // by a socket would not be answered in time.
 constexpr std::chrono::milliseconds near{50};
-
-constexpr int socket_tries = 20;
-constexpr std::chrono::microseconds socket_pause{50};
 
 splice_reason reason_of(datapath::PacketRefusal refusal) {
     switch (refusal) {
@@ -152,11 +148,7 @@ std::expected<datapath::Fd, int> PacketMode::make_socket(const Unaccepted& clien
     const bool is_there = leg && leg->peer_isn == client.isn && leg->deferred == DEFERRED_taken;
     if (!is_there || (leg->events & LEG_RST) != 0) return std::unexpected(ECONNRESET);
     auto socket = datapath::socket_of_leg(*leg, client.tuple, client.first_bytes);
-    // The segment that makes the kernel forget the connection request may still be on its way there.
-    for (int i = 0; i < socket_tries && !socket && socket.error() == EADDRNOTAVAIL; ++i) {
-        std::this_thread::sleep_for(socket_pause);
-        socket = datapath::socket_of_leg(*leg, client.tuple, client.first_bytes);
-    }
+    if (!socket && socket.error() == EADDRNOTAVAIL) return socket;
     if (!socket) {
         const int error = socket.error();
         reset_client(client.tuple, *leg);

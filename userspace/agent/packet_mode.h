@@ -51,9 +51,10 @@ class PacketMode {
         std::uint32_t isn;
         std::span<const char> first_bytes;
     };
-    // The error is errno's: ECONNRESET, it has left; else it was told to go.
+    // The error is errno's: ECONNRESET, it has left; EADDRNOTAVAIL, the kernel has not forgotten its
+    // connection request, or not yet; else it was told to go.
     std::expected<datapath::Fd, int> make_socket(const Unaccepted& client);
-    // Its bytes were damaged: the kernel's TCP has not believed them either, and waits for them.
+    // The kernel's TCP has not believed its bytes either, as they were damaged, and waits for them.
     void deliver(const packet_tuple& client) { hold_.deliver(client); }
 
     // The flow's second hello has been judged, and is refused. False: the flow has ended already.

@@ -249,6 +249,15 @@ std::unique_ptr<Flow> Worker::admit(const policy::Endpoint& source, const policy
     return flow;
 }
 
+void Worker::lose_deferred(const policy::Endpoint& source, const policy::Endpoint& destination,
+                           flow_end end) {
+    totals_.flows_accepted.fetch_add(1, std::memory_order_relaxed);
+    auto flow = make_flow(source);
+    flow->destination = flow->dialled = destination;
+    shared_.flows_live.fetch_add(1, std::memory_order_relaxed);
+    finish(std::move(flow), end);
+}
+
 bool Worker::take_descriptor(Flow& flow) {
     if (shared_.sockets_open.fetch_add(1, std::memory_order_relaxed) < shared_.sockets_max) {
         ++flow.descriptors;

@@ -125,6 +125,8 @@ class Worker {
     // With a socket all the same: as if it had been accepted, or with its flow as it is by now.
     void open_deferred(datapath::Fd socket, const policy::Endpoint& source);
     void start(std::unique_ptr<Flow> flow, datapath::Fd socket, flow_end end);
+    // It gets none, and has no flow: what there is to be counted and logged of it.
+    void lose_deferred(const policy::Endpoint& source, const policy::Endpoint& destination, flow_end end);
 
   private:
     enum class Listening : std::uint8_t { to_captured, to_proxied };
