@@ -93,9 +93,9 @@ struct near_pair {
 };
 
 struct near_server {
-    __u64 until_ns; /* CLOCK_MONOTONIC; no longer believed then */
-    __u32 clock;    /* as in struct packet_guard */
-    __u16 mss;
+    __u64 until_ns;      /* CLOCK_MONOTONIC; no longer believed then */
+    __u32 clock;         /* as in struct packet_guard */
+    __u16 mss;           /* 0: it speaks first at times, and its clients are to have sockets */
     __u16 segment_bytes; /* what fits into one of the client's segments */
 };
 

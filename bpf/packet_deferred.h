@@ -46,7 +46,7 @@ static __always_inline struct near_server* deferred_server(const struct packet_t
     __builtin_memcpy(pair.client, client->source, sizeof(pair.client));
     __builtin_memcpy(pair.server, client->destination, sizeof(pair.server));
     struct near_server* const server = bpf_map_lookup_elem(&near_servers, &pair);
-    return server && server->until_ns > bpf_ktime_get_ns() ? server : NULL;
+    return server && server->mss && server->until_ns > bpf_ktime_get_ns() ? server : NULL;
 }
 
 /* Whether a client's first bytes are all in this segment: a TLS record, or less than the largest segment. */

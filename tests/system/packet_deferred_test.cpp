@@ -163,6 +163,37 @@ TEST_F(PacketDeferred, ASilentClientGetsASocket) {
     EXPECT_EQ(client.receive_exactly(7), "at last");
 }
 
+// It is deferred once: a socket is made when the kernel has repeated its answer to the SYN, after a second.
+TEST(PacketDeferredBySilence, AServerThatSpeaksFirstIsKnownForItFromThenOn) {
+    const Lab lab;
+    const TcpServer server(lab.server(), port, [](TcpSocket& socket) {
+        if (wait_until([&] { return socket.bytes_readable() > 0; }, 100ms)) return TcpServer::echo(socket);
+        socket.send("220 mail ESMTP\r\n");
+        TcpServer::echo(socket);
+    });
+    Gateway gateway(lab, "peek: {silence_ms: 50}\npolicy: {default: allow}\n");
+    const auto accepted = [&] { return lab.gateway().tcp_counter("PassiveOpens"); };
+    const auto greets = [&] {
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(port));
+        return client.receive_exactly(16) == "220 mail ESMTP\r\n";
+    };
+    const auto answers = [&] {
+        TcpSocket client = TcpSocket::connect(lab.client(), Lab::server_v4(port));
+        client.send("GET / HTTP/1.1\r\nHost: allowed.example\r\n\r\n");
+        return client.receive_exactly(3) == "GET";
+    };
+    EXPECT_TRUE(wait_until([&] {
+        const std::uint64_t before = accepted();
+        return answers() && accepted() == before;
+    }));
+    EXPECT_TRUE(greets());
+    for (int i = 0; i < 2; ++i) {
+        const std::uint64_t before = accepted();
+        EXPECT_TRUE(answers());
+        EXPECT_EQ(accepted(), before + 1);
+    }
+}
+
 TEST_F(PacketDeferred, ASocketMadeLaterHasWhatTheTwoHaveAgreedUpon) {
     meet();
     for (const char* option : {"tcp_timestamps", "tcp_sack", "tcp_window_scaling"}) {

@@ -139,6 +139,10 @@ std::optional<PacketMode::Dial> PacketMode::dial(const Flow& flow, std::span<con
                         {.clock = server.clock, .mss = server.mss, .is_watched = is_tls});
 }
 
+void PacketMode::shun_server(const Flow& flow) {
+    servers_.shun(tuple_of(flow.source, flow.gateway_end()));
+}
+
 void PacketMode::forget_server(const Flow& flow) {
     servers_.forget(tuple_of(flow.source, flow.gateway_end()));
 }

@@ -40,6 +40,7 @@ class PacketMode {
     using Dial = datapath::PacketDials::Dial;
     std::optional<Dial> dial(const Flow& flow, const Socket& client);
     std::optional<Dial> dial(const Flow& flow, std::span<const char> first_bytes, const near_server& server);
+    void shun_server(const Flow& flow);    // as it speaks first at times
     void forget_server(const Flow& flow);  // until a socket shows that it is there
     bool is_over(const Dial& dial) const { return dials_.is_over(dial); }
     // True: the flow is spliced. False: nothing has happened to it.

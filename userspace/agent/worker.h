@@ -87,6 +87,7 @@ class Worker {
     // For what a silent client's flow has shown of its server.
     void learn(const Flow& flow) {
         learning_.learn(flow.source.address, flow.destination, flow.protocol, Clock::now());
+        if (shared_.packet) shared_.packet->shun_server(flow);
     }
     void unlearn(const Flow& flow) { learning_.forget(flow.destination); }
 

@@ -18,9 +18,14 @@ class NearServers {
     // For ten minutes; `until_ns` is not looked at. The kernel forgets who was used least when there are too
     // many.
     void learn(const packet_tuple& client, near_server server);
+    // Nor is it learned for ten minutes: it speaks first at times, and then its clients must not wait.
+    void shun(const packet_tuple& client);
     void forget(const packet_tuple& client);
 
   private:
+    void write(const packet_tuple& client, near_server server);
+    std::optional<near_server> read(const packet_tuple& client) const;
+
     int map_;
 };
 
