@@ -182,8 +182,7 @@ static __noinline int deferred_arrive(struct __sk_buff* skb, const struct packet
     const int is_first = flags == PACKET_ACK && packet->seq == leg->peer_isn + 1 &&
                          packet->ack == leg->local_isn + 1 && !packet->is_fragment;
     if (is_first && !packet->payload && leg->deferred == DEFERRED_expected) {
-        leg->deferred = DEFERRED_awaited;
-        hold_arrive(skb, packet, leg);
+        leg->deferred = DEFERRED_awaited; /* what it says, the next one says too */
         return TC_ACT_SHOT;
     }
     hold_arrive(skb, packet, leg);
