@@ -298,7 +298,15 @@ TEST_F(PolicyCommands, ImportSaysWhereTheTableIsWrong) {
                                           ":1:6: error: expected the columns fqdn, category, action and log, "
                                           "each at most once, found \"colour\"\n");
     EXPECT_EQ(error("fqdn,action\n\"a,Allow\n"),
-              file + ":3:1: error: expected a quoted field to end, found something else\n");
+              file + ":2:1: error: expected a quote that ends this one, found the end of the file\n");
+    EXPECT_EQ(error("fqdn,action,log\na,Allow,maybe\n"),
+              file + ":2:9: error: expected Log or No Log, found \"maybe\"\n");
+    EXPECT_EQ(error("fqdn,action,log\na,Allow Log,No Log\n"),
+              file + ":2:3: error: expected Allow or Deny beside a column log, found \"Allow Log\"\n");
+    EXPECT_EQ(error("fqdn,category,action\n,,Allow Log\n"),
+              file + ":2:1: error: expected a name or a category in each row, found neither\n");
+    EXPECT_NE(error("{\"rows\": [{\"action\": \"Allow Log\"}]}").find("in each row, found neither"),
+              std::string::npos);
     EXPECT_EQ(error("{\"rows\": [{\"fqdns\": \"a\"}]}"),
               file + ":1:11: error: expected action: in a row, found none\n");
 }

@@ -87,7 +87,9 @@ class CsvReader {
             take('\r');
             if (at_ < text_.size() && !take('\n'))
                 fail("expected a comma or the line's end after a quoted field");
-            bool is_blank = record.size() == 1 && record[0].text.empty();
+            // Spreadsheets end with rows of commas.
+            bool is_blank =
+                std::ranges::all_of(record, [](const Field& field) { return field.text.empty(); });
             if (!is_blank) records.push_back(std::move(record));
         }
         return records;
@@ -123,7 +125,8 @@ class CsvReader {
             if (c == '"' && !take('"')) return field;
             field.text += c;
         }
-        fail("expected a quoted field to end");
+        throw FileError(file_, field.line, field.column,
+                        "expected a quote that ends this one, found the end of the file");
     }
 
     const std::string& file_;
@@ -179,6 +182,19 @@ Columns read_header(const std::string& file, const Record& header) {
     return columns;
 }
 
+policy::Outcome read_outcome(const std::string& file, const Field& action, const Field& log) {
+    if (const auto outcome = parse_outcome(trim(action.text), trim(log.text))) return *outcome;
+    const std::string word = lower(trim(action.text));
+    const bool has_log = !trim(log.text).empty();
+    const bool is_log_wrong = has_log && (word == "allow" || word == "deny");
+    const Field& wrong = is_log_wrong ? log : action;
+    const std::string_view wanted = is_log_wrong ? "Log or No Log"
+                                    : has_log    ? "Allow or Deny beside a column log"
+                                                 : action_wanted;
+    throw FileError(file, wrong.line, wrong.column,
+                    "expected " + std::string(wanted) + ", found " + policy::quote(wrong.text));
+}
+
 FqdnRow read_record(const std::string& file, const Record& record, const Columns& columns) {
     const Field nothing{{}, record[0].line, record[0].column};
     auto field = [&](std::optional<std::size_t> column) -> const Field& {
@@ -191,13 +207,11 @@ FqdnRow read_record(const std::string& file, const Record& record, const Columns
     for (std::string& category : split(field(columns.categories).text, "\r\n;")) {
         if (std::string word = trim(category); !word.empty()) add_category(row, std::move(word));
     }
-    const Field& action = field(columns.action);
-    auto outcome = parse_outcome(trim(action.text), trim(field(columns.log).text));
-    if (!outcome) {
-        throw FileError(file, action.line, action.column,
-                        "expected " + std::string(action_wanted) + ", found " + policy::quote(action.text));
+    row.outcome = read_outcome(file, field(columns.action), field(columns.log));
+    if (row.is_empty()) {
+        throw FileError(file, record[0].line, record[0].column,
+                        "expected a name or a category in each row, found neither");
     }
-    row.outcome = *outcome;
     return row;
 }
 
@@ -227,6 +241,7 @@ FqdnRow read_json_row(const YamlReader& value) {
             add_category(row, category.text("a category"));
     }
     row.outcome = read_action(mapping.at("action"));
+    if (row.is_empty()) value.fail("expected a name or a category in each row, found neither");
     return row;
 }
 

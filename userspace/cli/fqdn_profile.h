@@ -20,6 +20,8 @@ struct FqdnRow {
     bool uncategorized = false;
     bool any = false;
     policy::Outcome outcome;
+
+    bool is_empty() const { return names.empty() && categories.empty() && !uncategorized && !any; }
 };
 
 struct FqdnProfile {
