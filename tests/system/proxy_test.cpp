@@ -125,6 +125,19 @@ policy:
     EXPECT_EQ(status_of(ask(lab, connect_to("allowed.example:22"))), "HTTP/1.1 403 Forbidden");
 }
 
+// Judged before anybody has spoken, and again by what the server says, and each time its name is looked up.
+TEST(Proxy, ASilentClientWhoseNameIsVerifiedHasOneVerdict) {
+    const Lab lab;
+    const TcpServer server(lab.server(), 2525, [](TcpSocket& socket) { socket.send("hey\n"); });
+    ProxyGateway gateway(lab, "dns: {servers: 10.10.2.2}\npolicy: {default: allow, verify: log}\n");
+    TcpSocket client = dial_proxy(lab);
+    client.send(connect_to("allowed.example:2525"));
+    EXPECT_EQ(client.receive_exactly(success.size() + 4), success + "hey\n");
+    client.shutdown_write();
+    gateway->wait_for("end");
+    EXPECT_EQ(gateway->count_lines("verdict"), 1u);
+}
+
 TEST(Proxy, ADeniedNameIsRefusedInTheClientsLanguageAndTheServerNeverHearsOfIt) {
     const Lab lab;
     TcpServer server(lab.server(), 443, TcpServer::swallow);

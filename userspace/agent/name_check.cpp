@@ -123,7 +123,8 @@ asio::awaitable<flow_end> check_name(Worker& worker, Flow& flow, Socket& downstr
     if (downstream.failed) co_return FLOW_END_client_gone;
     // Another policy may want no evidence any more.
     const flow_end end = flow.needs_evidence() ? decide(worker, flow, known) : FLOW_END_live;
-    worker.log_verdict(flow, end);
+    // What lets a flow go on before all is known is no verdict yet.
+    if (flow.to_come == policy::ToCome::nothing || end != FLOW_END_live) worker.log_verdict(flow, end);
     co_return end;
 }
 
