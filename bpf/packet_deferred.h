@@ -2,9 +2,9 @@
 #ifndef SLUICE_PACKET_DEFERRED_H
 #define SLUICE_PACKET_DEFERRED_H
 /*
- * Deferred clients: a client's first bytes, read without a socket, where its server is one that can be dialled
- * without one (packet_dial.h). The kernel's TCP answers the SYN, after netfilter has had its say; what
- * completes the handshake is withheld from it, and what the client says first goes to the agent. At that
+ * Deferred clients: a client's first bytes, read without a socket, where its server is one that can be
+ * dialled without one (packet_dial.h). The kernel's TCP answers the SYN, after netfilter has had its say;
+ * what completes the handshake is withheld from it, and what the client says first goes to the agent. At that
  * moment the kernel forgets the connection request: the very segment reaches it as an RST. When the agent
  * needs a socket after all, it makes one of the leg's numbers (TCP_REPAIR).
  *
