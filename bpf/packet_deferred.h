@@ -63,12 +63,10 @@ static __always_inline int deferred_is_whole(struct __sk_buff* skb, const struct
 
 /* Whether the kernel's TCP, too, takes a segment for one of this connection (tcp_check_req(): PAWS, and in
  * newer kernels what it echoes). Else it would not believe the RST either, and keep the request. */
-static __always_inline int deferred_is_current(struct __sk_buff* skb, const struct packet* packet,
-                                               const struct held_leg* leg) {
-    if (!(leg->options & LEG_TIMESTAMPS)) return 1;
-    const struct hold_options options = hold_options(skb, packet);
-    return !options.timestamps_at ||
-           (options.tsecr == leg->local_tsval && (__s32)(options.tsval - leg->peer_tsval) >= 0);
+static __always_inline int deferred_is_current(const struct held_leg* leg,
+                                               const struct hold_options* options) {
+    return !(leg->options & LEG_TIMESTAMPS) || !options->timestamps_at ||
+           (options->tsecr == leg->local_tsval && (__s32)(options->tsval - leg->peer_tsval) >= 0);
 }
 
 /* The checksum's part that is not the payload's. Negative: no such header. */
@@ -185,8 +183,8 @@ static __noinline int deferred_arrive(struct __sk_buff* skb, const struct packet
         leg->deferred = DEFERRED_awaited; /* what it says, the next one says too */
         return TC_ACT_SHOT;
     }
-    hold_arrive(skb, packet, leg);
-    if (is_first && deferred_is_whole(skb, packet, leg) && deferred_is_current(skb, packet, leg)) {
+    const struct hold_options options = hold_arrive(skb, packet, leg);
+    if (is_first && deferred_is_whole(skb, packet, leg) && deferred_is_current(leg, &options)) {
         /* First: the agent may be quick. */
         leg->deferred = DEFERRED_taken;
         if (deferred_hand_over(skb, packet, leg) == 0) return deferred_reset(skb, packet);

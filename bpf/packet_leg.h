@@ -129,14 +129,15 @@ static __always_inline void hold_learn_server(struct __sk_buff* skb, const struc
     leg->state = LEG_held;
 }
 
-/* A packet of the peer of a leg that is not taken. */
-static __always_inline void hold_arrive(struct __sk_buff* skb, const struct packet* packet,
-                                        struct held_leg* leg) {
+/* A packet of the peer of a leg that is not taken. Its options, where they were looked at. */
+static __always_inline struct hold_options hold_arrive(struct __sk_buff* skb, const struct packet* packet,
+                                                       struct held_leg* leg) {
+    struct hold_options options = {};
     if (packet->flags & PACKET_SYN) {
         if (packet->flags & PACKET_ACK) hold_learn_server(skb, packet, leg);
-        return;
+        return options;
     }
-    if (leg->state != LEG_held && leg->state != LEG_open) return;
+    if (leg->state != LEG_held && leg->state != LEG_open) return options;
     if (packet->flags & PACKET_RST) leg->events |= LEG_RST;
     if (packet->flags & PACKET_URG) leg->events |= LEG_URGENT;
     const __u32 end = packet->seq + packet->payload;
@@ -150,11 +151,12 @@ static __always_inline void hold_arrive(struct __sk_buff* skb, const struct pack
         leg->peer_ack = packet->ack;
         leg->peer_window = packet->window;
     }
-    if (!(leg->options & LEG_TIMESTAMPS)) return;
-    const struct hold_options options = hold_options(skb, packet);
-    if (!options.timestamps_at || (__s32)(options.tsval - leg->peer_tsval) < 0) return;
+    if (!(leg->options & LEG_TIMESTAMPS)) return options;
+    options = hold_options(skb, packet);
+    if (!options.timestamps_at || (__s32)(options.tsval - leg->peer_tsval) < 0) return options;
     leg->peer_tsval = options.tsval;
     leg->peer_tsval_ns = bpf_ktime_get_ns();
+    return options;
 }
 
 /* Whether the ends of the two legs, once they talk to each other, still talk as they agreed upon. */
