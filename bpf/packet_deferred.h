@@ -69,35 +69,19 @@ static __always_inline int deferred_is_current(const struct held_leg* leg,
            (options->tsecr == leg->local_tsval && (__s32)(options->tsval - leg->peer_tsval) >= 0);
 }
 
-/* The checksum's part that is not the payload's. Negative: no such header. */
-static __noinline int deferred_sum(struct __sk_buff* skb, const struct packet* packet,
-                                   struct deferred_client* deferred) {
-    if (!packet || !deferred) return -1;
-    union packet_checked tcp = {};
-    /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
-    __u64 last = packet->tcp_bytes - 1;
-    if (last >= PACKET_CHECKED_BYTES_MAX) return -1;
-    asm volatile("%0 &= 0x7f" : "+r"(last));
-    if (bpf_skb_load_bytes(skb, packet->l4, &tcp, last + 1) != 0) return -1;
-    __u64 pseudo = (__u64)bpf_htonl(packet->tcp_bytes + packet->payload) + bpf_htonl(IPPROTO_TCP);
-    for (int i = 0; i < 4; ++i) {
-        pseudo += (__u64)packet->tuple.source[i] + packet->tuple.destination[i];
-    }
-    deferred->sum = packet_fold16(pseudo + (__u32)bpf_csum_diff(NULL, 0, tcp.words, sizeof(tcp), 0));
-    deferred->is_partial = ((__u16*)tcp.bytes)[8] == packet_fold16(pseudo);
-    return 0;
-}
-
 static __always_inline int deferred_fill(struct __sk_buff* skb, const struct packet* packet,
                                          const struct held_leg* leg, struct deferred_client* deferred) {
     const struct near_server* const server = deferred_server(&packet->tuple);
-    /* As above. */
+    const int sum = packet_sum(skb, packet, packet->tcp_bytes);
+    /* The index of the last byte, as Linux 6.1 learns nothing from a comparison with 0. */
     __u64 last = packet->payload - 1;
     asm volatile("%0 &= 0x7ff" : "+r"(last));
-    if (!server || deferred_sum(skb, packet, deferred)) return -1;
+    if (!server || sum < 0) return -1;
     deferred->tuple = packet->tuple;
     deferred->peer_isn = leg->peer_isn;
     deferred->bytes = last + 1;
+    deferred->sum = sum & 0xffff;
+    deferred->is_partial = (sum & PACKET_SUM_PARTIAL) != 0;
     deferred->server = *server;
     return (int)bpf_skb_load_bytes(skb, packet->l4 + packet->tcp_bytes, deferred->data, last + 1);
 }
@@ -137,23 +121,14 @@ static __always_inline int deferred_reset(struct __sk_buff* skb, const struct pa
 }
 
 /* Whether the agent is there still: its listener is. */
-static __noinline int deferred_has_agent(struct __sk_buff* skb, __u32 is_v4) {
+static __always_inline int deferred_has_agent(struct __sk_buff* skb, __u32 is_v4) {
     const __u32 zero = 0;
     const struct hold_control* const control = bpf_map_lookup_elem(&hold_control, &zero);
-    struct bpf_sock_tuple tuple = {};
+    struct packet_tuple loopback = {};
     if (!control) return 0;
-    if (is_v4) {
-        tuple.ipv4.saddr = tuple.ipv4.daddr = bpf_htonl(0x7f000001);
-        tuple.ipv4.dport = bpf_htons((__u16)control->listener_port);
-    } else {
-        tuple.ipv6.saddr[3] = tuple.ipv6.daddr[3] = bpf_htonl(1);
-        tuple.ipv6.dport = bpf_htons((__u16)control->listener_port);
-    }
-    struct bpf_sock* const found = bpf_skc_lookup_tcp(
-        skb, &tuple, is_v4 ? sizeof(tuple.ipv4) : sizeof(tuple.ipv6), (__u64)BPF_F_CURRENT_NETNS, 0);
-    if (!found) return 0;
-    bpf_sk_release(found);
-    return 1;
+    loopback.source[3] = loopback.destination[3] = bpf_htonl(is_v4 ? 0x7f000001 : 1);
+    loopback.destination_port = bpf_htons((__u16)control->listener_port);
+    return packet_socket_state(skb, &loopback, is_v4) == PACKET_SOCKET_LISTENS;
 }
 
 /* A packet of a client whose first bytes the agent has: there is no socket for it. Another SYN is answered,

@@ -37,10 +37,11 @@ union packet_dial_header {
     __u32 words[15];
 };
 
-/* Whether a connection of this host's has this tuple, as its packets arrive; also one in TIME_WAIT. */
-static __noinline int packet_has_socket(struct __sk_buff* skb, const struct packet_tuple* key, __u32 is_v4) {
+/* Of the socket that gets packets with this tuple; 0: there is none. */
+static __noinline __u32 packet_socket_state(struct __sk_buff* skb, const struct packet_tuple* key,
+                                            __u32 is_v4) {
     struct bpf_sock_tuple tuple = {};
-    if (!key) return 1;
+    if (!key) return 0;
     if (is_v4) {
         tuple.ipv4.saddr = key->source[3];
         tuple.ipv4.daddr = key->destination[3];
@@ -55,9 +56,16 @@ static __noinline int packet_has_socket(struct __sk_buff* skb, const struct pack
     struct bpf_sock* const found = bpf_skc_lookup_tcp(
         skb, &tuple, is_v4 ? sizeof(tuple.ipv4) : sizeof(tuple.ipv6), (__u64)BPF_F_CURRENT_NETNS, 0);
     if (!found) return 0;
-    const int is_connection = found->state != PACKET_SOCKET_LISTENS;
+    const __u32 state = found->state;
     bpf_sk_release(found);
-    return is_connection;
+    return state;
+}
+
+/* Whether a connection of this host's has this tuple, as its packets arrive; also one in TIME_WAIT. */
+static __always_inline int packet_has_socket(struct __sk_buff* skb, const struct packet_tuple* key,
+                                             __u32 is_v4) {
+    const __u32 state = packet_socket_state(skb, key, is_v4);
+    return state && state != PACKET_SOCKET_LISTENS;
 }
 
 static __always_inline __u32 packet_dial_clock(const struct packet_guard* guard,
