@@ -224,14 +224,11 @@ static __noinline enum packet_life packet_live(struct __sk_buff* skb, const stru
     if (other) packet_life_fin(packet, route, other);
     const __u32 heard = route->flags & (PACKET_ROUTE_FIN_HEARD | PACKET_ROUTE_FIN_ACKED);
     /* Exactly: nothing comes behind a FIN, and who forges one cannot know what number it has on the other
-     * leg. */
-    const int acks_fin = (flags & PACKET_ACK) && packet->ack == route->fin_ack;
-    if (heard == PACKET_ROUTE_FIN_HEARD && acks_fin)
-        __sync_fetch_and_or(&route->flags, PACKET_ROUTE_FIN_ACKED);
-    /* It was one, though a damaged packet has said otherwise (packet_life_fin()). */
-    if (!heard && acks_fin && route->fin_ack && other) {
+     * leg. Also of one that a damaged packet has taken back since (packet_life_fin()). */
+    const int waits = heard == PACKET_ROUTE_FIN_HEARD || (!heard && route->fin_ack && other);
+    if (waits && (flags & PACKET_ACK) && packet->ack == route->fin_ack) {
         __sync_fetch_and_or(&route->flags, PACKET_ROUTE_FIN_HEARD | PACKET_ROUTE_FIN_ACKED);
-        __sync_fetch_and_or(&other->flags, PACKET_ROUTE_FIN);
+        if (other) __sync_fetch_and_or(&other->flags, PACKET_ROUTE_FIN);
     }
     return other && packet_is_finished(route, other) ? PACKET_LIFE_closes : PACKET_LIFE_passes;
 }

@@ -254,6 +254,33 @@ void server_says(PacketLab& lab, const LabFlow& flow, std::uint32_t seq, std::ui
     EXPECT_EQ(run_ingress(lab, frame_of(segment)).action, TC_ACT_REDIRECT);
 }
 
+// A FIN that has arrived is not sent again, whatever seems to come behind it.
+TEST(PacketLife, AFinThatADamagedPacketTakesBackCountsWhenItIsAcknowledged) {
+    PacketLab lab;
+    const LabFlow flow;
+    ASSERT_TRUE(insert_counting_from(lab, flow, 2000));
+    const auto send = [&](const packet_tuple& tuple, int flags, std::uint32_t seq, std::uint32_t ack,
+                          const std::string& payload = {}) {
+        const Segment segment{.tuple = tuple,
+                              .flags = static_cast<std::uint8_t>(flags),
+                              .seq = seq,
+                              .ack = ack,
+                              .payload = payload};
+        EXPECT_EQ(run_ingress(lab, frame_of(segment)).action, TC_ACT_REDIRECT);
+    };
+    const packet_tuple up = lab.up(flow).arrives;
+    const packet_tuple down = lab.down(flow).arrives;
+    const std::uint32_t server = 2000 - flow.server_shift;
+    const std::uint32_t client = client_start + flow.client_shift;
+    send(up, TH_FIN | TH_ACK, client_start, 2000);
+    send(down, TH_FIN | TH_ACK, server, client);
+    send(up, TH_ACK, client_start + 255, 2000, "damaged");
+    send(up, TH_ACK, client_start + 1, 2001);
+    EXPECT_EQ(lab.splice().size(), 1u);
+    send(down, TH_ACK, server + 1, client + 1);
+    EXPECT_EQ(ended(lab).end, static_cast<unsigned>(FLOW_END_closed));
+}
+
 // Whichever bit: 2^31 more or less are the same in 32 bits, and not in 64.
 TEST(PacketLife, ADamagedAcknowledgementIsPutRightByTheNext) {
     PacketLab lab;
