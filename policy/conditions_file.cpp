@@ -65,32 +65,21 @@ void read_server_names(const YamlReader& value, const NamedSets& sets, Condition
         out.server_names.push_back(std::make_shared<const NamePatterns>(std::move(patterns)));
 }
 
-std::vector<std::shared_ptr<const AddressSet>> read_addresses(const YamlReader& value,
-                                                              const NamedSets& sets) {
-    std::vector<std::shared_ptr<const AddressSet>> out;
-    std::vector<Cidr> prefixes;
-    for (const YamlReader& entry : value.entries(cidr_wanted)) {
+// Prefixes, and sets of them by their names: of IP addresses, or of MAC addresses.
+template <typename Prefix, typename Set>
+std::vector<std::shared_ptr<const Set>> read_prefix_sets(
+    const YamlReader& value, std::string_view wanted,
+    const std::map<std::string, std::shared_ptr<const Set>, std::less<>>& sets, std::string_view kind) {
+    std::vector<std::shared_ptr<const Set>> out;
+    std::vector<Prefix> prefixes;
+    for (const YamlReader& entry : value.entries(wanted)) {
         if (is_set_reference(entry)) {
-            out.push_back(*find_set(entry, sets.addresses, "addresses"));
+            out.push_back(*find_set(entry, sets, kind));
         } else {
-            prefixes.push_back(entry.parsed(cidr_wanted, Cidr::parse));
+            prefixes.push_back(entry.parsed(wanted, Prefix::parse));
         }
     }
-    if (!prefixes.empty()) out.push_back(std::make_shared<const AddressSet>(std::move(prefixes)));
-    return out;
-}
-
-std::vector<std::shared_ptr<const MacSet>> read_macs(const YamlReader& value, const NamedSets& sets) {
-    std::vector<std::shared_ptr<const MacSet>> out;
-    std::vector<MacPrefix> prefixes;
-    for (const YamlReader& entry : value.entries(mac_wanted)) {
-        if (is_set_reference(entry)) {
-            out.push_back(*find_set(entry, sets.macs, "macs"));
-        } else {
-            prefixes.push_back(entry.parsed(mac_wanted, MacPrefix::parse));
-        }
-    }
-    if (!prefixes.empty()) out.push_back(std::make_shared<const MacSet>(std::move(prefixes)));
+    if (!prefixes.empty()) out.push_back(std::make_shared<const Set>(std::move(prefixes)));
     return out;
 }
 
@@ -199,9 +188,12 @@ Conditions read_nested(const YamlMapping& mapping, const NamedSets& sets, bool* 
     if (const auto* value = mapping.find("server_name")) read_server_names(*value, sets, out);
     if (const auto* value = mapping.find("list")) out.lists = read_list_names(*value, sets.lists);
     if (const auto* value = mapping.find("category")) out.categories = read_categories(*value, sets.lists);
-    if (const auto* value = mapping.find("source")) out.sources = read_addresses(*value, sets);
-    if (const auto* value = mapping.find("mac")) out.macs = read_macs(*value, sets);
-    if (const auto* value = mapping.find("destination")) out.destinations = read_addresses(*value, sets);
+    if (const auto* value = mapping.find("source"))
+        out.sources = read_prefix_sets<Cidr>(*value, cidr_wanted, sets.addresses, "addresses");
+    if (const auto* value = mapping.find("mac"))
+        out.macs = read_prefix_sets<MacPrefix>(*value, mac_wanted, sets.macs, "macs");
+    if (const auto* value = mapping.find("destination"))
+        out.destinations = read_prefix_sets<Cidr>(*value, cidr_wanted, sets.addresses, "addresses");
     if (const auto* value = mapping.find("port")) out.ports = read_ports(*value);
     if (const auto* value = mapping.find("protocol")) out.protocols = read_protocols(*value);
     if (const auto* value = mapping.find("via")) {
