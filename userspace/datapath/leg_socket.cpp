@@ -1,13 +1,11 @@
 #include "userspace/datapath/leg_socket.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "userspace/datapath/monotonic.h"
 #include "userspace/datapath/packet_tuple.h"
@@ -16,35 +14,6 @@ namespace sluice::datapath {
 namespace {
 
 constexpr std::uint32_t ns_per_ms = 1'000'000;
-struct Address {
-    sockaddr_storage storage{};
-    socklen_t length = 0;
-};
-
-Address address_of(const __u32 (&bytes)[4], std::uint16_t port, bool v4) {
-    Address out;
-    if (v4) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = port;
-        address.sin_addr.s_addr = bytes[3];
-        out.length = sizeof address;
-        std::memcpy(&out.storage, &address, sizeof address);
-    } else {
-        sockaddr_in6 address{};
-        address.sin6_family = AF_INET6;
-        address.sin6_port = port;
-        std::memcpy(&address.sin6_addr, bytes, sizeof bytes);
-        out.length = sizeof address;
-        std::memcpy(&out.storage, &address, sizeof address);
-    }
-    return out;
-}
-
-const sockaddr* generic(const Address& address) {
-    return reinterpret_cast<const sockaddr*>(&address.storage);
-}
-
 template <class T>
 bool set(int fd, int level, int name, const T& value) {
     return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
@@ -90,12 +59,12 @@ bool receive(int fd, std::span<const char> bytes) {
 
 bool build(int fd, const held_leg& leg, const packet_tuple& client, std::span<const char> first_bytes) {
     const bool v4 = packet_is_v4(client);
-    const Address local = address_of(client.destination, client.destination_port, v4);
-    const Address peer = address_of(client.source, client.source_port, v4);
+    const SocketName local = socket_name(client.destination, client.destination_port, v4);
+    const SocketName peer = socket_name(client.source, client.source_port, v4);
     return set(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, 1) &&
            set(fd, IPPROTO_TCP, TCP_REPAIR, 1) && begin_at(fd, TCP_SEND_QUEUE, leg.local_isn + 1) &&
-           begin_at(fd, TCP_RECV_QUEUE, leg.peer_isn + 1) && ::bind(fd, generic(local), local.length) == 0 &&
-           ::connect(fd, generic(peer), peer.length) == 0 && agree(fd, leg) && open_window(fd, leg) &&
+           begin_at(fd, TCP_RECV_QUEUE, leg.peer_isn + 1) && ::bind(fd, local.get(), local.length) == 0 &&
+           ::connect(fd, peer.get(), peer.length) == 0 && agree(fd, leg) && open_window(fd, leg) &&
            receive(fd, first_bytes) && set(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 }
 

@@ -63,17 +63,8 @@ std::uint16_t pseudo_header_sum(const packet_tuple& tuple, std::size_t tcp_bytes
 }
 
 bool send_raw(int socket, const packet_tuple& tuple, const void* packet, std::size_t bytes) {
-    sockaddr_in to_v4{};
-    to_v4.sin_family = AF_INET;
-    to_v4.sin_addr.s_addr = tuple.destination[3];
-    sockaddr_in6 to_v6{};
-    to_v6.sin6_family = AF_INET6;
-    std::memcpy(&to_v6.sin6_addr, tuple.destination, sizeof to_v6.sin6_addr);
-    const bool v4 = packet_is_v4(tuple);
-    const auto* const to =
-        v4 ? reinterpret_cast<const sockaddr*>(&to_v4) : reinterpret_cast<const sockaddr*>(&to_v6);
-    return ::sendto(socket, packet, bytes, MSG_DONTWAIT, to, v4 ? sizeof to_v4 : sizeof to_v6) ==
-           static_cast<ssize_t>(bytes);
+    const SocketName to = socket_name(tuple.destination, 0, packet_is_v4(tuple));
+    return ::sendto(socket, packet, bytes, MSG_DONTWAIT, to.get(), to.length) == static_cast<ssize_t>(bytes);
 }
 
 }  // namespace sluice::datapath

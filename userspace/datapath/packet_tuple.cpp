@@ -1,5 +1,7 @@
 #include "userspace/datapath/packet_tuple.h"
 
+#include <netinet/in.h>
+
 #include <cstring>
 
 namespace sluice::datapath {
@@ -34,6 +36,26 @@ flow_endpoint packet_source(const packet_tuple& tuple) {
 
 flow_endpoint packet_destination(const packet_tuple& tuple) {
     return packet_source(packet_reverse(tuple));
+}
+
+SocketName socket_name(const __u32 (&address)[4], std::uint16_t port, bool is_v4) {
+    SocketName name;
+    if (is_v4) {
+        sockaddr_in v4{};
+        v4.sin_family = AF_INET;
+        v4.sin_port = port;
+        v4.sin_addr.s_addr = address[3];
+        name.length = sizeof v4;
+        std::memcpy(&name.storage, &v4, sizeof v4);
+    } else {
+        sockaddr_in6 v6{};
+        v6.sin6_family = AF_INET6;
+        v6.sin6_port = port;
+        std::memcpy(&v6.sin6_addr, address, sizeof address);
+        name.length = sizeof v6;
+        std::memcpy(&name.storage, &v6, sizeof v6);
+    }
+    return name;
 }
 
 }  // namespace sluice::datapath

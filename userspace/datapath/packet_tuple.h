@@ -1,5 +1,9 @@
 #pragma once
 // TCP four-tuples as bpf/packet_abi.h has them.
+#include <sys/socket.h>
+
+#include <cstdint>
+
 #include "bpf/flow_abi.h"
 #include "bpf/packet_abi.h"
 
@@ -12,5 +16,14 @@ bool packet_is_v4(const packet_tuple& tuple);
 // As a flow record has them.
 flow_endpoint packet_source(const packet_tuple& tuple);
 flow_endpoint packet_destination(const packet_tuple& tuple);
+
+// One end of it, for the socket calls; `port` in network order.
+struct SocketName {
+    const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+
+    sockaddr_storage storage{};
+    socklen_t length = 0;
+};
+SocketName socket_name(const __u32 (&address)[4], std::uint16_t port, bool is_v4);
 
 }  // namespace sluice::datapath
