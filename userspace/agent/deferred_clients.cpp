@@ -97,16 +97,17 @@ asio::awaitable<void> DeferredClients::open_socket_later(packet_tuple tuple, std
                                                          flow_end end) {
     asio::steady_timer pause(worker_.io());
     std::expected<datapath::Fd, int> socket = std::unexpected(EADDRNOTAVAIL);
+    std::optional<Patience> patience;
+    if (flow) patience.emplace(worker_.deadlines(), *flow);
     for (int i = 0; i < socket_tries && events_.is_open() && !socket && socket.error() == EADDRNOTAVAIL;
          ++i) {
-        std::optional<Patience> patience;
-        if (flow) patience.emplace(worker_.deadlines(), *flow);
         pause.expires_after(socket_pause);
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
-        if (patience && patience->ended()) end = patience->ended_by();
         // Who would begin now would not be ended.
         if (flow || events_.is_open()) socket = packet_.make_socket({tuple, isn, first_bytes});
     }
+    if (patience && patience->ended()) end = patience->ended_by();
+    patience.reset();  // the flow goes on, or ends
     if (!socket && socket.error() == EADDRNOTAVAIL) packet_.deliver(tuple);
     use_socket(tuple, std::move(socket), std::move(flow), end);
 }
